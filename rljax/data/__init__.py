@@ -1,0 +1,17 @@
+"""Problems, tokens and batches on the host; NumPy and the standard library only."""
+
+from rljax.data.addition import column_addition as column_addition
+from rljax.data.batches import demonstrations as demonstrations
+from rljax.data.batches import heldout as heldout
+from rljax.data.batches import pack as pack
+from rljax.data.batches import pad_prompts as pad_prompts
+from rljax.data.batches import prompts as prompts
+from rljax.data.random_calculation import random_calculation as random_calculation
+from rljax.data.random_calculation_latex import (
+  random_calculation_latex as random_calculation_latex,
+)
+from rljax.data.task import Problem as Problem
+from rljax.data.task import Task as Task
+from rljax.data.tasks import get_task as get_task
+from rljax.data.tokenizer import ARITHMETIC as ARITHMETIC
+from rljax.data.tokenizer import CharTokenizer as CharTokenizer
