@@ -1,0 +1,11 @@
+"""Models behind one plain function: `apply(params, tokens, positions, cache)`."""
+
+from rljax.models.decoder import Cache as Cache
+from rljax.models.decoder import DecoderConfig as DecoderConfig
+from rljax.models.decoder import Model as Model
+from rljax.models.decoder import decoder as decoder
+from rljax.models.decoder import token_positions as token_positions
+from rljax.models.specs import Spec as Spec
+from rljax.models.specs import count as count
+from rljax.models.specs import init as init
+from rljax.models.specs import specs as specs

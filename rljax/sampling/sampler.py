@@ -1,0 +1,132 @@
+"""Draws completions with a key-value cache: one prefill a prompt, then a jitted loop over tokens.
+
+The noise of a completion depends on the key, its prompt's id, its number in the group and the token's
+number, and on nothing else: neither the neighbours in the batch nor the group size change a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rljax.models.decoder import Model, token_positions
+
+
+class Samples(NamedTuple):
+  """What `sample` returns.
+
+  Attributes:
+    completion: int32 `[P, G, T]`, -1 after the end token, which is part of the completion.
+    logp: float32 `[P, G, T]`, log-probability of each token under the distribution it was drawn from, 0
+      where there is none.
+    truncated: float32 `[P, G]`, 1 where no end token was drawn within T.
+  """
+
+  completion: jax.Array
+  logp: jax.Array
+  truncated: jax.Array
+
+
+def sample(
+  model: Model,
+  params,
+  prompt: jax.Array,
+  key: jax.Array,
+  *,
+  group_size: int,
+  max_new_tokens: int,
+  eos: int,
+  warp: Callable[[jax.Array], jax.Array] = lambda logits: logits,
+  ids: jax.Array | None = None,
+) -> Samples:
+  """Draws `group_size` completions for each prompt.
+
+  Args:
+    model: the model.
+    params: its parameters.
+    prompt: int `[P, Tp]`, left-padded with -1; at least one token each.
+    key: PRNG key; fold the training step into it.
+    group_size: G.
+    max_new_tokens: T.
+    eos: the token that ends a completion.
+    warp: `logits -> logits`, from `rljax.sampling.warps`.
+    ids: int `[P]`, folded into the key; 0, 1, 2, ... if None.
+
+  Raises:
+    ValueError: if a size is below 1 or the prompt is not `[P, Tp]`.
+  """
+  if prompt.ndim != 2:
+    raise ValueError(f'prompt has shape {prompt.shape}; expected [P, Tp].')
+  if group_size < 1 or max_new_tokens < 1:
+    raise ValueError(
+      f'group_size ({group_size}) and max_new_tokens ({max_new_tokens}) must be at least 1.'
+    )
+  num_prompts, width = prompt.shape
+  rows = num_prompts * group_size
+  ids = jnp.arange(num_prompts) if ids is None else ids
+  keys = jax.vmap(
+    lambda i: jax.vmap(lambda g: jax.random.fold_in(jax.random.fold_in(key, i), g))(
+      jnp.arange(group_size)
+    )
+  )(ids).reshape(rows)
+
+  positions = token_positions(prompt)
+  cache = model.init_cache(num_prompts, width + max_new_tokens - 1)
+  logits, cache = model.apply(params, prompt, positions, cache)
+  # Every completion of a group continues the same prefilled cache. `index` is a scalar.
+  cache = jax.tree.map(lambda x: jnp.repeat(x, group_size, axis=0) if x.ndim else x, cache)
+  start = jnp.repeat(positions[:, -1] + 1, group_size)  # [B], the position of the first new token
+
+  def draw(t, logits, done):
+    token, logp = _draw(jax.vmap(jax.random.fold_in, (0, None))(keys, t), warp(logits))
+    return jnp.where(done, -1, token), jnp.where(done, 0.0, logp), done | (token == eos)
+
+  def write(t, tokens, logps, token, logp):
+    at = (0, t)
+    return (
+      jax.lax.dynamic_update_slice(tokens, token[:, None], at),
+      jax.lax.dynamic_update_slice(logps, logp[:, None], at),
+    )
+
+  def step(carry):
+    t, token, done, tokens, logps, cache = carry
+    # A finished row writes position -1 into the cache: a slot that nobody sees.
+    position = jnp.where(done, -1, start + t - 1)
+    logits, cache = model.apply(params, token[:, None], position[:, None], cache)
+    token, logp, done = draw(t, logits[:, 0], done)
+    return t + 1, token, done, *write(t, tokens, logps, token, logp), cache
+
+  first, logp, done = draw(0, jnp.repeat(logits[:, -1], group_size, axis=0), jnp.zeros(rows, bool))
+  tokens = jnp.full((rows, max_new_tokens), -1, jnp.int32)
+  tokens, logps = write(0, tokens, jnp.zeros((rows, max_new_tokens)), first, logp)
+  carry = (jnp.int32(1), first, done, tokens, logps, cache)
+  carry = jax.lax.while_loop(lambda c: (c[0] < max_new_tokens) & ~jnp.all(c[2]), step, carry)
+  _, _, done, tokens, logps, _ = carry
+  shape = (num_prompts, group_size)
+  return Samples(
+    completion=tokens.reshape(*shape, max_new_tokens),
+    logp=logps.reshape(*shape, max_new_tokens),
+    truncated=1.0 - done.reshape(shape).astype(jnp.float32),
+  )
+
+
+def _draw(keys, logits):
+  """Token int32 `[B]` and its log-probability `[B]` for logits `[B, V]`, by the inverse of the CDF.
+
+  One uniform a row where `jax.random.categorical` draws one a word: ten times faster on CPU for 8192
+  words. The draw is the first word of positive probability whose sum lies above the threshold.
+  """
+  logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+  probs = jnp.exp(logp)
+  # Sums are added up as a tree, so rounding may lift one at a word of probability 0: such words are
+  # skipped by name, not by their sum.
+  sums = jnp.where(probs > 0, jnp.cumsum(probs, axis=-1), 0.0)
+  uniform = jax.vmap(jax.random.uniform)(keys)
+  # Scaled by the largest sum, which is 1 up to rounding, so that the threshold lies below it.
+  above = sums > (uniform * jnp.max(sums, axis=-1))[:, None]
+  words = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None]
+  token = jnp.min(jnp.where(above, words, logits.shape[-1] - 1), axis=-1)
+  return token, jnp.take_along_axis(logp, token[:, None], axis=-1)[:, 0]
