@@ -1,0 +1,41 @@
+"""REINFORCE++."""
+
+from __future__ import annotations
+
+from rljax import advantages, aggregation, divergences
+from rljax.methods.combinators import stateless
+from rljax.methods.terms import policy_terms, reference, sampled_logp, token_ratio
+from rljax.types import Method
+
+
+def reinforce_pp(
+  *,
+  kl_coef: float = 0.0,
+  gamma: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+) -> Method:
+  """REINFORCE++: discounted reward-to-go of each token, standardised over the whole batch; no groups.
+
+  The KL penalty is part of the token rewards, where the k1 estimate is the right one.
+
+  Args:
+    kl_coef: weight of the KL penalty; above 0 the batch needs `ref_logp`.
+    gamma: discount a trained token.
+    clip_low: clip range of the ratio below 1.
+    clip_high: clip range above 1.
+
+  Source: arXiv 2501.03262; follows verl's compute_reinforce_plus_plus_outcome_advantage.
+  """
+
+  def prepare(batch):
+    rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
+    if kl_coef:
+      kl = divergences.k1(sampled_logp(batch), reference(batch))
+      rewards = rewards - kl_coef * kl * batch.mask
+    tokens = batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]
+    return batch.replace(advantages=advantages.reinforce_pp(rewards, tokens, gamma=gamma))
+
+  return stateless(
+    prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
+  )

@@ -1,0 +1,53 @@
+"""One optimizer step of supervised learning on packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rljax.models.decoder import Model
+from rljax.training.train_step import TrainState
+
+
+def make_supervised_step(
+  model: Model, tx: optax.GradientTransformation
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
+  """A step `(state, rows) -> (state, metrics)` on the mean negative log-likelihood of target tokens.
+
+  Rows are as `rljax.data.pack` makes them: `tokens`, `positions`, `segments` int32 `[B, L]` and `mask`
+  float32 `[B, L]`, 1 where the token is a target. Examples that share a row do not see each other.
+
+  Returns:
+    The step; its metrics are `loss` (nats a target token), `token_accuracy` (share of targets that are
+    the most likely token) and `grad_norm`.
+  """
+
+  def loss(params, rows):
+    logits, _ = model.apply(
+      params,
+      rows['tokens'][:, :-1],
+      rows['positions'][:, :-1],
+      None,
+      segments=rows['segments'][:, :-1],
+    )
+    target, mask = rows['tokens'][:, 1:], rows['mask'][:, 1:]
+    # The first token of an example follows another example's last: nothing predicts it.
+    mask = mask * (rows['segments'][:, 1:] == rows['segments'][:, :-1])
+    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    taken = jnp.take_along_axis(logp, jnp.maximum(target, 0)[..., None], axis=-1)[..., 0]
+    weights = mask / jnp.maximum(mask.sum(), 1.0)
+    right = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
+    return -jnp.sum(weights * taken), jnp.sum(weights * right)
+
+  def step(state, rows):
+    (value, right), grads = jax.value_and_grad(loss, has_aux=True)(state.params, rows)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {'loss': value, 'token_accuracy': right, 'grad_norm': optax.global_norm(grads)}
+    return TrainState(state.step + 1, params, opt_state, state.method_state), metrics
+
+  return step
