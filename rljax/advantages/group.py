@@ -1,0 +1,73 @@
+"""Advantages that compare a completion with the others of its prompt.
+
+The last axis is the group: `rewards [..., G]` with at least two axes, so that rows `[B]` are never
+taken for one big group, and `where [..., G]`, 1 on real members (None: all). A group of one and a
+group of equal rewards give exactly 0, as do entries that are not real.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from rljax import stats
+
+
+def center(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
+  """Reward less the group's mean: the advantage of Dr. GRPO, `[..., G]`.
+
+  Source: arXiv 2503.20783; its constant-length loss is `aggregation.constant`.
+
+  >>> center(jnp.array([[1.0, 0.0, 0.0, 1.0]]))
+  Array([[ 0.5, -0.5, -0.5,  0.5]], dtype=float32)
+  """
+  rewards, real = _members(rewards, where)
+  centred = rewards - stats.mean(rewards, real, axis=-1, keepdims=True)
+  # The mean of equal rewards is not always that reward in float32.
+  return jnp.where(real & ~stats.is_constant(rewards, real), centred, 0)
+
+
+def grpo(
+  rewards: jax.Array, where: jax.Array | None = None, *, eps: float = 1e-6, ddof: int = 1
+) -> jax.Array:
+  """Centred reward over the group's standard deviation, `[..., G]`.
+
+  Args:
+    rewards: `[..., G]`.
+    where: `[..., G]`, 1 on real members.
+    eps: added to the deviation.
+    ddof: 1 divides the squared deviations by the members less one, 0 by the members.
+
+  Source: arXiv 2402.03300; ddof and eps, which the paper leaves open, follow verl's
+  compute_grpo_outcome_advantage, which gives a group of one its raw reward where this gives 0.
+
+  >>> grpo(jnp.array([[1.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.1, 0.1]]), eps=0.0)
+  Array([[ 1.5, -0.5, -0.5, -0.5],
+         [ 0. ,  0. ,  0. ,  0. ]], dtype=float32)
+  """
+  scale = stats.std(rewards, where, axis=-1, keepdims=True, ddof=ddof) + eps
+  return center(rewards, where) / jnp.where(
+    scale > 0, scale, 1
+  )  # 0 where eps is, for equal rewards
+
+
+def rloo(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
+  """Reward less the mean of the group's other members, `[..., G]`.
+
+  Source: arXiv 2402.14740.
+
+  >>> rloo(jnp.array([[1.0, 0.0, 0.0]]))
+  Array([[ 1. , -0.5, -0.5]], dtype=float32)
+  """
+  rewards, real = _members(rewards, where)
+  n = jnp.sum(real, axis=-1, keepdims=True).astype(rewards.dtype)
+  others = (jnp.sum(rewards, axis=-1, keepdims=True) - rewards) / jnp.maximum(n - 1, 1)
+  return jnp.where(real & ~stats.is_constant(rewards, real), rewards - others, 0)
+
+
+def _members(rewards, where):
+  """Rewards, 0 where nobody is, and who is real."""
+  chex.assert_shape(rewards, (..., None, None))
+  real = stats.is_real(rewards, where)
+  return jnp.where(real, stats.as_float(rewards), 0), real
