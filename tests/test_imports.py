@@ -18,6 +18,7 @@ ARRAYS = {
   'divergences',
   'evaluation',
   'groups',
+  'preference',
   'ratios',
   'selection',
   'shaping',

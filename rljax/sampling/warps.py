@@ -35,7 +35,8 @@ def temperature(value: float) -> Warp:
 def greedy(logits: jax.Array) -> jax.Array:
   """All mass on the largest logit, the first of equals."""
   best = jnp.argmax(logits, axis=-1, keepdims=True)
-  return jnp.where(jnp.arange(logits.shape[-1]) == best, 0.0, -jnp.inf)
+  words = jax.lax.broadcasted_iota(best.dtype, logits.shape, logits.ndim - 1)
+  return jnp.where(words == best, 0.0, -jnp.inf)
 
 
 def top_k(k: int) -> Warp:

@@ -1,0 +1,125 @@
+"""What every configuration shares; a configuration file changes what it is about.
+
+Leaves are numbers, strings, booleans and tuples, and each can be overridden on the command line, as in
+`--config.rl.steps=80` or `--config.method_kwargs.clip_high=0.3`.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from ml_collections import ConfigDict
+
+from rljax import data, methods
+
+
+def get_config() -> ConfigDict:
+  """The shared values; times and sizes suit two CPU cores."""
+  config = ConfigDict()
+  config.seed = 0  # of the initial values, the data order and every draw
+  config.init = ''  # checkpoint to start RL from instead of a warm start
+
+  config.model = ConfigDict()
+  config.model.dim = 128
+  config.model.num_layers = 2
+  config.model.num_heads = 4
+  config.model.num_kv_heads = 2
+  config.model.head_dim = 32
+  config.model.ff_dim = 256
+  config.model.rope_theta = 100.0  # sequences are short; 10,000 learns column ends three times slower
+  config.model.norm_eps = 1e-6
+  config.model.tied = True
+  config.model.dtype = 'float32'
+
+  config.warm_start = ConfigDict()  # supervised learning on the task's demonstrations
+  config.warm_start.steps = 1200
+  config.warm_start.rows = 24  # packed rows a step
+  config.warm_start.width = 64  # tokens a row
+  config.warm_start.optimizer = _optimizer(3e-3, 'cosine', warmup_steps=50, b2=0.98)
+
+  config.rl = ConfigDict()
+  config.rl.steps = 40  # rollout batches
+  config.rl.prompts = 64  # P
+  config.rl.group_size = 8  # G
+  config.rl.max_new_tokens = 32  # T
+  config.rl.temperature = 1.0
+  config.rl.top_k = 0  # 0: off
+  config.rl.top_p = 1.0  # 1: off
+  config.rl.epochs = 1  # passes over a rollout batch
+  config.rl.minibatches = 1  # optimizer steps a pass
+  config.rl.microbatches = 1  # parts of an optimizer step, for memory; changes no result
+  config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
+  config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
+
+  config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
+  config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
+
+  config.eval = ConfigDict()
+  config.eval.problems = 512  # held-out problems
+  config.eval.samples = 8  # sampled completions of each, for pass@1 and pass@k
+  config.eval.every = 10  # greedy accuracy every so many RL steps; 0: at start and end only
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = 10  # RL steps
+  config.checkpoint.warm_start_every = 500  # warm-start steps
+  config.checkpoint.keep_last = 2
+  config.checkpoint.keep_best = 1
+
+  config.log = ConfigDict()
+  config.log.sample_prompts = 2  # prompts a step whose completions go to samples.jsonl
+
+  config.mesh = ConfigDict()
+  config.mesh.data = 1
+  config.mesh.fsdp = 1
+  config.mesh.tensor = 1
+
+  use_task(config, 'column_addition')
+  use_method(config, 'grpo')
+
+  # What --tiny changes: every size, for a run of less than a minute.
+  config.tiny = ConfigDict()
+  config.tiny.model = ConfigDict({'dim': 32, 'num_layers': 1, 'ff_dim': 64, 'head_dim': 8})
+  config.tiny.warm_start = ConfigDict({'steps': 60, 'rows': 8})
+  config.tiny.rl = ConfigDict({'steps': 4, 'prompts': 8, 'group_size': 4})
+  config.tiny.eval = ConfigDict({'problems': 16, 'samples': 4, 'every': 2})
+  config.tiny.checkpoint = ConfigDict({'every': 2, 'warm_start_every': 30})
+  return config
+
+
+def use_task(config: ConfigDict, name: str, **changes) -> None:
+  """Sets the task and all its arguments, so that each can be overridden on the command line."""
+  config.task = name
+  config.task_kwargs = _arguments(getattr(data, name), changes)
+
+
+def use_method(config: ConfigDict, name: str, **changes) -> None:
+  """Sets the method and all its arguments; sizes that the run fixes follow the run."""
+  length = config.rl.get_ref('max_new_tokens')
+  sizes = {'max_length': length, 'overlong_buffer': length // 4}
+  factory = getattr(methods, name)
+  known = inspect.signature(factory).parameters
+  changes = {k: v for k, v in sizes.items() if k in known} | changes
+  config.method = name
+  config.method_kwargs = _arguments(factory, changes)
+
+
+def _arguments(factory, changes):
+  """A factory's keyword arguments with their defaults, some of them changed."""
+  arguments = {
+    name: parameter.default
+    for name, parameter in inspect.signature(factory).parameters.items()
+    if parameter.default is not inspect.Parameter.empty
+  }
+  return ConfigDict(arguments | changes)
+
+
+def _optimizer(learning_rate, schedule, *, warmup_steps, b2):
+  optimizer = ConfigDict()
+  optimizer.learning_rate = learning_rate
+  optimizer.schedule = schedule  # 'constant' or 'cosine', after a linear warm-up
+  optimizer.warmup_steps = warmup_steps
+  optimizer.b1 = 0.9
+  optimizer.b2 = b2
+  optimizer.weight_decay = 0.0
+  optimizer.clip_norm = 1.0
+  return optimizer

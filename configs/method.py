@@ -1,0 +1,34 @@
+"""The quickstart with another method: `--config=configs/method.py:dapo`.
+
+    python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
+"""
+
+import difflib
+import inspect
+
+from configs import base
+from rljax import methods
+from rljax.types import Method
+
+
+def get_config(method='grpo'):
+  names = [name for name in dir(methods) if _builds_method(getattr(methods, name))]
+  if method not in names:
+    near = difflib.get_close_matches(method, names, 1)
+    hint = f'Did you mean {near[0]!r}? ' if near else ''
+    raise ValueError(f'There is no method {method!r}. {hint}Methods: {", ".join(names)}.')
+  config = base.get_config()
+  base.use_method(config, method)
+  if method == 'dapo':
+    config.rl.refill = 10
+  return config
+
+
+def _builds_method(factory):
+  """Whether this is a method by name: a function of keyword arguments alone that returns a Method."""
+  if not inspect.isfunction(factory):
+    return False
+  signature = inspect.signature(factory)
+  return signature.return_annotation in (Method, 'Method') and all(
+    p.kind is p.KEYWORD_ONLY for p in signature.parameters.values()
+  )
