@@ -1,4 +1,4 @@
-"""Installs rljax; `pip install -e .` is enough to train on CPU, extras add accelerators and tools."""
+"""Installs rljax; `pip install -e .` is enough to train on CPU, extras add the rest."""
 
 import pathlib
 

@@ -1,7 +1,7 @@
 """What every configuration shares; a configuration file changes what it is about.
 
-Leaves are numbers, strings, booleans and tuples, and each can be overridden on the command line, as in
-`--config.rl.steps=80` or `--config.method_kwargs.clip_high=0.3`.
+Leaves are numbers, strings, booleans and tuples, and each can be overridden on the command line, as
+in `--config.rl.steps=80` or `--config.method_kwargs.clip_high=0.3`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def get_config() -> ConfigDict:
   config.model.num_kv_heads = 2
   config.model.head_dim = 32
   config.model.ff_dim = 256
-  config.model.rope_theta = 100.0  # sequences are short; 10,000 learns column ends three times slower
+  config.model.rope_theta = (
+    100.0  # sequences are short; 10,000 learns column ends three times slower
+  )
   config.model.norm_eps = 1e-6
   config.model.tied = True
   config.model.dtype = 'float32'

@@ -1,6 +1,6 @@
 """The quickstart with another method: `--config=configs/method.py:dapo`.
 
-    python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
+python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
 """
 
 import difflib
@@ -25,7 +25,7 @@ def get_config(method='grpo'):
 
 
 def _builds_method(factory):
-  """Whether this is a method by name: a function of keyword arguments alone that returns a Method."""
+  """Whether this makes a method by name: keyword arguments alone, and returns a Method."""
   if not inspect.isfunction(factory):
     return False
   signature = inspect.signature(factory)

@@ -1,6 +1,6 @@
 """Column addition by GRPO: two minutes on two CPU cores.
 
-    python -m experiments.train --config=configs/quickstart.py
+python -m experiments.train --config=configs/quickstart.py
 """
 
 from configs import base

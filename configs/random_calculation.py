@@ -1,6 +1,6 @@
-"""Expressions with three operators and their precedence by GRPO: the harder task.
+"""Expressions of digits with precedence and brackets by GRPO: the harder task.
 
-    python -m experiments.train --config=configs/random_calculation.py
+python -m experiments.train --config=configs/random_calculation.py
 """
 
 from configs import base
@@ -8,5 +8,9 @@ from configs import base
 
 def get_config():
   config = base.get_config()
-  base.use_task(config, 'random_calculation')
+  # Mostly problems that tell the two procedures apart: of the drawn ones, three in four do not.
+  base.use_task(config, 'random_calculation', levels=(2, 3), p_right=0.3, p_reject_insensitive=0.95)
+  config.method_kwargs.clip_high = 0.28
+  config.warm_start.steps = 2000
+  config.rl.max_new_tokens = 20
   return config

@@ -1,7 +1,8 @@
-"""The records that every method is written in: a batch, what the policy says of it, a term, a method.
+"""The records that every method is written in: a batch, what the policy says of it, a term, a
+method.
 
-`N` is the leading shape of a batch: `(P, G)` for P prompts with G completions each, or `(B,)` for rows
-whose `group` says which of them answer the same prompt. `T` is the completion's padded length.
+`N` is the leading shape of a batch: `(P, G)` for P prompts with G completions each, or `(B,)` for
+rows whose `group` says which of them answer the same prompt. `T` is the completion's padded length.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Batch:
     rewards: float32 `[*N]`.
     truncated: float32 `[*N]`, 1 where generation stopped at the limit without an end token.
     behavior_logp: `[*N, T]`, log-probability under the distribution that was drawn from.
-    old_logp: `[*N, T]`, under the policy that the update started from; None means that this batch is
-      used for one update only, where it is the policy being trained without its gradient.
+    old_logp: `[*N, T]`, under the policy that the update started from; None means that this batch
+      is used for one update only, where it is the policy being trained without its gradient.
     ref_logp: `[*N, T]`, under the frozen reference.
     advantages: `[*N, 1]` or `[*N, T]`.
     keep: float32 `[*N]`; 0 takes a sequence out of every sum and every count. None keeps all.
@@ -72,8 +73,8 @@ class Term(NamedTuple):
   Attributes:
     value: `(scores, batch) -> [*N, T]`, `[*N]` or `[P]`, a loss; evaluated per microbatch and
       differentiated.
-    weights: `batch -> ` the same shape; evaluated once per optimizer step on the whole batch, and the
-      only place where anything is normalised.
+    weights: `batch -> ` the same shape; evaluated once per optimizer step on the whole batch, and
+      the only place where anything is normalised.
     coef: a number, or `batch -> number`.
   """
 
@@ -89,8 +90,8 @@ class Method(NamedTuple):
     init: `() -> state`, any pytree; `()` where there is none.
     prepare: `(state, batch) -> (state, batch)`, once per rollout batch, without gradient.
     terms: `{name: Term}`; the loss is their sum.
-    measure: `(state, scores, batch) -> (state, batch)`, once per optimizer step, without gradient, on the
-      whole step's scores; None if the loss is linear in the rows.
+    measure: `(state, scores, batch) -> (state, batch)`, once per optimizer step, without gradient,
+      on the whole step's scores; None if the loss is linear in the rows.
   """
 
   init: Callable[[], Any]

@@ -1,4 +1,4 @@
-"""Methods of policy optimisation by name, each a composition of array functions, and combinators."""
+"""Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
 from rljax.methods.combinators import plus as plus
 from rljax.methods.combinators import stateless as stateless
@@ -15,3 +15,4 @@ from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
+from rljax.methods.terms import token_ratio as token_ratio

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 
-from rljax.types import Batch, Method, Scores, Term
+from rljax.types import Batch, Method, Term
 
 
 def stateless(prepare: Callable[[Batch], Batch], **terms: Term) -> Method:
@@ -69,7 +69,7 @@ def together(**methods: Method) -> Method:
       (lambda batches: coef(batches[name])) if callable(coef) else coef,
     )
 
-  def measure(state, scores: Mapping[str, Scores], batches):
+  def measure(state, scores, batches):
     state, batches = dict(state), dict(batches)
     for name, method in methods.items():
       if method.measure is not None:

@@ -18,8 +18,8 @@ def dapo(
 ) -> Method:
   """Decoupled clip and dynamic sampling: clip-higher, token mean, soft overlong punishment.
 
-  Groups whose answers are all right or all wrong are left out of the loss and of its count; drawing new
-  prompts in their place is the loop's part (`rl.refill`). The selection reads correctness
+  Groups whose answers are all right or all wrong are left out of the loss and of its count; drawing
+  new prompts in their place is the loop's part (`rl.refill`). The selection reads correctness
   (`extras['correct']`, else the rewards before the length term), because the length term would make
   every group look mixed.
 

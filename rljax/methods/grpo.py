@@ -14,7 +14,8 @@ from rljax.types import Method
 def grpo(
   *, clip_low: float = 0.2, clip_high: float = 0.2, eps: float = 1e-6, ddof: int = 1
 ) -> Method:
-  """Group relative policy optimisation: rewards standardised in each group, mean over each sequence.
+  """Group relative policy optimisation: rewards standardised in each group, mean over each
+  sequence.
 
   The paper's KL penalty is a term of its own (`kl_to_reference`).
 

@@ -15,7 +15,8 @@ def reinforce_pp(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
 ) -> Method:
-  """REINFORCE++: discounted reward-to-go of each token, standardised over the whole batch; no groups.
+  """REINFORCE++: discounted reward-to-go of each token, standardised over the whole batch; no
+  groups.
 
   The KL penalty is part of the token rewards, where the k1 estimate is the right one.
 

@@ -1,6 +1,7 @@
 """Terms that many methods share.
 
-A term whose coefficient is 0 is a metric: it is evaluated like any other and adds nothing to the loss.
+A term whose coefficient is 0 is a metric: it is evaluated like any other and adds nothing to the
+loss.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def kl_to_reference(
 ) -> Term:
   """A KL penalty in the loss; `estimator(logp, ref_logp) -> [*N, T]` from `rljax.divergences`.
 
-  As a loss k1 has mean gradient 0 and k3 that of KL(reference, policy); `k1_plus` and `k3_plus` have the
-  gradient of KL(policy, reference).
+  As a loss k1 has mean gradient 0 and k3 that of KL(reference, policy); `k1_plus` and `k3_plus`
+  have the gradient of KL(policy, reference).
   """
 
   def value(scores, batch):
@@ -73,14 +74,15 @@ def reference(batch: Batch) -> jax.Array:
   """`batch.ref_logp`; raises ValueError if nobody filled it."""
   if batch.ref_logp is None:
     raise ValueError(
-      'A KL term reads batch.ref_logp, which is None. Score the batch with the reference parameters '
-      'first, or leave the term out.'
+      'A KL term reads batch.ref_logp, which is None. Score the batch with the reference '
+      'parameters first, or leave the term out.'
     )
   return batch.ref_logp
 
 
 def sampled_logp(batch: Batch) -> jax.Array:
-  """Log-probability under the policy that was sampled from, `[*N, T]`: `old_logp`, else the sampler's.
+  """Log-probability under the policy that was sampled from, `[*N, T]`: `old_logp`, else the
+  sampler's.
 
   Raises ValueError if nobody filled either.
   """

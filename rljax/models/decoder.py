@@ -1,4 +1,5 @@
-"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention, SwiGLU).
+"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention,
+SwiGLU).
 
 Sizes: B rows, L tokens given, S cache slots, D width, H heads, KV key-value heads, V vocabulary. A
 position of -1 marks padding, and a query at position q sees every key at a position in [0, q]: left
@@ -68,8 +69,8 @@ class DecoderConfig:
 class Cache:
   """Keys and values of the tokens seen so far.
 
-  Per-layer arrays in a tuple, keys with the slots last: a scan over one stacked cache copies it at every
-  step, and this layout makes both products of a decoding step contiguous.
+  Per-layer arrays in a tuple, keys with the slots last: a scan over one stacked cache copies it at
+  every step, and this layout makes both products of a decoding step contiguous.
 
   Attributes:
     keys: per layer `[B, KV, head_dim, S]`, rotated.
@@ -88,7 +89,8 @@ class Model(NamedTuple):
   """What the sampler, the scorer and the loops need to know of a model.
 
   Attributes:
-    apply: `(params, tokens [B, L], positions [B, L], cache | None) -> (logits [B, L, V], cache | None)`.
+    apply: `(params, tokens [B, L], positions [B, L], cache | None) -> (logits [B, L, V], cache |
+      None)`.
     init_cache: `(rows, slots) -> ` an empty cache.
     specs: tree of `Spec`, the shape of `params`.
   """
@@ -118,13 +120,13 @@ def decoder(config: DecoderConfig) -> Model:
 
 
 def token_positions(tokens: jax.Array) -> jax.Array:
-  """Positions of tokens `[..., L]` that are -1 where there is none: 0, 1, 2, ... over the others."""
+  """Positions of tokens `[..., L]`: 0, 1, 2, ... over those that are there, -1 elsewhere."""
   real = tokens >= 0
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
 def _apply(config, params, tokens, positions, cache, segments):
-  """Logits `[B, L, V]` in float32; `segments [B, L]` keeps packed examples from seeing each other."""
+  """Logits `[B, L, V]`, float32; packed examples have different `segments [B, L]`."""
   dtype = jnp.dtype(config.dtype)
   x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
   rope = _rope(positions, config.head_dim, config.rope_theta)
@@ -187,8 +189,8 @@ def _attend(query, key, value, visible, weights):
   """Attention of query `[B, L, H, dh]` over key `[B, KV, dh, S]` and value `[B, KV, S, dh]`."""
   rows, length, heads, width = query.shape
   groups = key.shape[1]
-  # One free axis a side, [B, KV, heads a group * L, dh]: with two, XLA's CPU backend leaves its fast
-  # matrix product and a decoding step takes ten times as long.
+  # One free axis a side, [B, KV, heads a group * L, dh]: with two, XLA's CPU backend leaves its
+  # fast matrix product and a decoding step takes ten times as long.
   query = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
   logits = jnp.einsum(
     'bgqk,bgks->bgqs',
@@ -207,9 +209,7 @@ def _attend(query, key, value, visible, weights):
 def _feed_forward(config, weights, x):
   x = _rms_norm(x, weights['ff_norm'], config.norm_eps)
   both = jnp.einsum('bld,dcf->cblf', x, weights['gate_up'].astype(x.dtype))
-  return jnp.einsum(
-    'blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'].astype(x.dtype)
-  )
+  return jnp.einsum('blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'].astype(x.dtype))
 
 
 def _rms_norm(x, scale, eps):
@@ -230,6 +230,6 @@ def _rotate(x, rope):
   """Rotates the pairs (i, i + width / 2) of `x [B, L, heads, width]`, the Hugging Face pairing."""
   cos, sin = rope
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate(
-    [first * cos - second * sin, second * cos + first * sin], axis=-1
-  ).astype(x.dtype)
+  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
+    x.dtype
+  )

@@ -1,4 +1,4 @@
-"""One tree of `Spec`s from which a model's initial values, shardings and checkpoint shapes follow."""
+"""One tree of `Spec`s from which initial values, shardings and checkpoint shapes follow."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def is_spec(x: Any) -> bool:
 def specs(config: DecoderConfig) -> dict[str, Any]:
   """The decoder's parameters as a tree of `Spec`; layers are stacked on the first axis.
 
-  Projections into one place are fused (key with value, gate with up) on an axis of their own, so that
-  the matrices are wide and the head and hidden axes still shard over `tensor`.
+  Projections into one place are fused (key with value, gate with up) on an axis of their own, so
+  that the matrices are wide and the head and hidden axes still shard over `tensor`.
   """
   c = config
   n, d, f = c.num_layers, c.dim, c.ff_dim

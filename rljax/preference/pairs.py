@@ -25,7 +25,8 @@ def dpo(log_ratio: jax.Array, beta: float = 0.1, label_smoothing: float = 0.0) -
   Raises:
     ValueError: if label_smoothing is not in [0, 0.5).
 
-  Source: arXiv 2305.18290, equation 7; smoothing as in older versions of TRL, whose newest `sigmoid` loss
+  Source: arXiv 2305.18290, equation 7; smoothing as in older versions of TRL, whose newest
+    `sigmoid` loss
   ignores it.
 
   >>> import jax.numpy as jnp

@@ -1,7 +1,8 @@
 """Draws completions with a key-value cache: one prefill a prompt, then a jitted loop over tokens.
 
-The noise of a completion depends on the key, its prompt's id, its number in the group and the token's
-number, and on nothing else: neither the neighbours in the batch nor the group size change a draw.
+The noise of a completion depends on the key, its prompt's id, its number in the group and the
+token's number, and on nothing else: neither the neighbours in the batch nor the group size change a
+draw.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ class Samples(NamedTuple):
 
   Attributes:
     completion: int32 `[P, G, T]`, -1 after the end token, which is part of the completion.
-    logp: float32 `[P, G, T]`, log-probability of each token under the distribution it was drawn from, 0
-      where there is none.
+    logp: float32 `[P, G, T]`, log-probability of each token under the distribution it was drawn
+      from, 0 where there is none.
     truncated: float32 `[P, G]`, 1 where no end token was drawn within T.
   """
 
@@ -116,8 +117,8 @@ def sample(
 def _draw(keys, logits):
   """Token int32 `[B]` and its log-probability `[B]` for logits `[B, V]`, by the inverse of the CDF.
 
-  One uniform a row where `jax.random.categorical` draws one a word: ten times faster on CPU for 8192
-  words. The draw is the first word of positive probability whose sum lies above the threshold.
+  One uniform a row where `jax.random.categorical` draws one a word: ten times faster on CPU for
+  8192 words. The draw is the first word of positive probability whose sum lies above the threshold.
   """
   logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
   probs = jnp.exp(logp)

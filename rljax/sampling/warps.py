@@ -1,7 +1,7 @@
 """Warps: functions `logits [..., V] -> logits [..., V]` that change the distribution drawn from.
 
-A filtered word has logit -inf. Each warp acts on the renormalised result of the one before it, and the
-order matters where two filters are on: Hugging Face applies temperature, top-k, top-p, min-p.
+A filtered word has logit -inf. Each warp acts on the renormalised result of the one before it, and
+the order matters where two filters are on: Hugging Face applies temperature, top-k, top-p, min-p.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def top_k(k: int) -> Warp:
 def top_p(p: float) -> Warp:
   """Keeps words until their mass reaches p, the crossing word included (nucleus, arXiv 1904.09751).
 
-  A word stays if the mass of the words before it, in order of probability, is below p; with p = 1 all
-  do. Raises ValueError unless 0 < p <= 1.
+  A word stays if the mass of the words before it, in order of probability, is below p; with p = 1
+  all do. Raises ValueError unless 0 < p <= 1.
   """
   if not 0 < p <= 1:
     raise ValueError(f'top_p is {p}; it must lie in (0, 1].')

@@ -1,7 +1,7 @@
 """The loss of a method: weights once per optimizer step, then a plain sum over rows.
 
-Weights carry every normalisation and are computed on the whole step, so the loss, each metric and each
-gradient add up over microbatches and devices to the same value however the rows are cut.
+Weights carry every normalisation and are computed on the whole step, so the loss, each metric and
+each gradient add up over microbatches and devices to the same value however the rows are cut.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def make_score(model: Model, *, temperature: float = 1.0) -> Callable[[Any, Batc
     temperature: the sampler's; log-probabilities and entropies are of the distribution drawn from.
 
   Returns:
-    A function whose `logp` and `entropy` are float32 `[*N, T]` and 0 where there is no token. Entropy is
-    that of the distribution from which the token at the same place was drawn, in nats.
+    A function whose `logp` and `entropy` are float32 `[*N, T]` and 0 where there is no token.
+    Entropy is that of the distribution from which the token at the same place was drawn, in nats.
 
   Raises:
     ValueError: if `temperature` is not positive.

@@ -1,4 +1,4 @@
-"""Where arrays live: a mesh `(data, fsdp, tensor)` and rules from logical axis names to mesh axes."""
+"""Where arrays live: a mesh `(data, fsdp, tensor)` and rules from logical names to its axes."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def params(specs: Any, mesh: Mesh, rules: Mapping[str, str] = RULES) -> Any:
 def like_params(tree: Any, params: Any, shardings: Any, mesh: Mesh) -> Any:
   """Shardings for a state that holds copies of the parameters' structure (an optimizer's moments).
 
-  A leaf whose path ends in a parameter's path and that has its shape is sharded like that parameter, any
-  other is replicated.
+  A leaf whose path ends in a parameter's path and that has its shape is sharded like that
+  parameter, any other is replicated.
   """
   known = {
     tuple(path): (leaf.shape, sharding)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +15,16 @@ from rljax.training.train_step import TrainState
 def make_supervised_step(
   model: Model, tx: optax.GradientTransformation
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
-  """A step `(state, rows) -> (state, metrics)` on the mean negative log-likelihood of target tokens.
+  """A step `(state, rows) -> (state, metrics)` on the mean negative log-likelihood of target
+  tokens.
 
-  Rows are as `rljax.data.pack` makes them: `tokens`, `positions`, `segments` int32 `[B, L]` and `mask`
-  float32 `[B, L]`, 1 where the token is a target. Examples that share a row do not see each other.
+  Rows are as `rljax.data.pack` makes them: `tokens`, `positions`, `segments` int32 `[B, L]` and
+  `mask` float32 `[B, L]`, 1 where the token is a target. Examples that share a row do not see each
+  other.
 
   Returns:
-    The step; its metrics are `loss` (nats a target token), `token_accuracy` (share of targets that are
-    the most likely token) and `grad_norm`.
+    The step; its metrics are `loss` (nats a target token), `token_accuracy` (share of targets that
+    are the most likely token) and `grad_norm`.
   """
 
   def loss(params, rows):

@@ -57,12 +57,12 @@ def make_train_step(
     num_microbatches: parts that the leading axis is cut into; divides it.
 
   Returns:
-    The step. Its metrics are float32 `[]`: `loss`, `loss/<term>` (before the coefficient), `grad_norm`,
-    `nonfinite_grads` (number of entries), `entropy` (nats a token), `kl_old` (k3 estimate, nats a token),
-    with references `kl_ref` (k3 estimate), and `mismatch`, the largest absolute difference between the
-    sampler's log-probability and the scorer's where the batch is scored by the policy it was drawn from.
-    For a dict of batches (`methods.together`) `score` returns a dict by the same names, and the token
-    means are called `entropy/<name>` and so on.
+    The step. Its metrics are float32 `[]`: `loss`, `loss/<term>` (before the coefficient),
+    `grad_norm`, `nonfinite_grads` (number of entries), `entropy` (nats a token), `kl_old` (k3
+    estimate, nats a token), with references `kl_ref` (k3 estimate), and `mismatch`, the largest
+    absolute difference between the sampler's log-probability and the scorer's where the batch is
+    scored by the policy it was drawn from. For a dict of batches (`methods.together`) `score`
+    returns a dict by the same names, and the token means are called `entropy/<name>` and so on.
 
   Raises:
     ValueError: while tracing, if the batch does not divide.
@@ -115,7 +115,8 @@ def make_train_step(
 
 
 def cut(tree: Any, parts: int) -> Any:
-  """Every leaf `[R, ...]` as `[parts, R / parts, ...]`, strided; `constants` of batches are repeated.
+  """Every leaf `[R, ...]` as `[parts, R / parts, ...]`, strided; `constants` of batches are
+  repeated.
 
   Strided, because a contiguous cut of an axis that is sharded makes the compiler replicate it.
   """

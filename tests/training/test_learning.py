@@ -14,17 +14,13 @@ MODEL = models.decoder(models.DecoderConfig(8, 16, 1, 2, 1, 8, 32))
 def run(method, steps=40):
   """Mean share of the wanted token in the first completions and in the last ones."""
   tx = training.optimizers.adamw(1e-2)
-  step = jax.jit(
-    training.make_train_step(training.make_score(MODEL), method, tx), donate_argnums=0
-  )
+  step = jax.jit(training.make_train_step(training.make_score(MODEL), method, tx), donate_argnums=0)
   prepare = jax.jit(method.prepare)
   prompt = jnp.tile(jnp.array([[1, 2]]), (4, 1))
 
   @jax.jit
   def draw(params, key):
-    return sampling.sample(
-      MODEL, params, prompt, key, group_size=8, max_new_tokens=LENGTH, eos=EOS
-    )
+    return sampling.sample(MODEL, params, prompt, key, group_size=8, max_new_tokens=LENGTH, eos=EOS)
 
   state = training.init_state(models.init(jax.random.key(0), MODEL.specs), tx, method)
   rewards = []

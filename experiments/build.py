@@ -1,0 +1,182 @@
+"""From a configuration to the objects of a run; its mistakes are found here, before any compute."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from experiments.errors import UserError
+from rljax import aggregation, data, methods, models, sampling, training
+from rljax.types import Method
+
+
+class Parts(NamedTuple):
+  """What a run is made of.
+
+  Attributes:
+    task: the problems and their verifier.
+    tokenizer: text to ids.
+    model: the policy's functions.
+    mesh: the devices.
+    prompt_width: Tp, the task's longest prompt.
+  """
+
+  task: data.Task
+  tokenizer: data.CharTokenizer
+  model: models.Model
+  mesh: Mesh
+  prompt_width: int
+
+
+def check(config: ConfigDict) -> Parts:
+  """The parts of a configuration that has been checked; raises UserError with the remedy."""
+  _check_sizes(config)
+  parts = make_parts(config)
+  _check_lengths(config, parts)
+  return parts
+
+
+def make_parts(config: ConfigDict) -> Parts:
+  """The task, model and mesh of a configuration; raises UserError."""
+  try:
+    task = data.get_task(config.task, **config.task_kwargs)
+    tokenizer = data.CharTokenizer(task.alphabet)
+    model = models.decoder(models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model))
+    mesh = training.sharding.make_mesh(**config.mesh)
+    training.sharding.params(model.specs, mesh)
+  except (TypeError, ValueError) as error:
+    raise UserError(str(error)) from error
+  return Parts(task, tokenizer, model, mesh, task.max_prompt)
+
+
+def method(config: ConfigDict) -> Method:
+  """The method by name with its arguments, and the KL and entropy terms of any method."""
+  factory = getattr(methods, config.method, None)
+  if factory is None:
+    near = difflib.get_close_matches(config.method, dir(methods), 1)
+    hint = f'Did you mean {near[0]!r}? ' if near else ''
+    raise UserError(f'There is no method {config.method!r}. {hint}See rljax.methods.')
+  try:
+    built = factory(**config.method_kwargs)
+  except (TypeError, ValueError) as error:
+    raise UserError(f'method_kwargs do not fit {config.method}: {error}') from error
+  if config.kl_coef:
+    built = methods.plus(built, kl=methods.kl_to_reference(aggregation.token_mean, config.kl_coef))
+  if config.entropy_coef:
+    built = methods.plus(
+      built, entropy=methods.entropy_bonus(aggregation.token_mean, config.entropy_coef)
+    )
+  return built
+
+
+def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
+  """The optimizer of a phase of `steps` updates, from its `optimizer` section."""
+  numbers = config.to_dict()
+  kind, warmup = numbers.pop('schedule'), numbers.pop('warmup_steps')
+  try:
+    rate = training.optimizers.schedule(
+      numbers.pop('learning_rate'), kind=kind, warmup_steps=warmup, total_steps=steps
+    )
+  except ValueError as error:
+    raise UserError(str(error)) from error
+  return training.optimizers.adamw(rate, **numbers)
+
+
+def warp(config: ConfigDict):
+  """The sampler's distribution from an `rl` section: temperature, then top-k, then top-p."""
+  try:
+    warps = [sampling.temperature(config.temperature)]
+    warps += [sampling.top_k(config.top_k)] if config.top_k else []
+    warps += [sampling.top_p(config.top_p)] if config.top_p < 1 else []
+  except ValueError as error:
+    raise UserError(str(error)) from error
+  return sampling.chain(*warps)
+
+
+_LEAST = {
+  'checkpoint.every': 1,
+  'checkpoint.keep_best': 0,
+  'checkpoint.keep_last': 1,
+  'checkpoint.warm_start_every': 1,
+  'eval.every': 0,
+  'eval.problems': 1,
+  'eval.samples': 1,
+  'log.sample_prompts': 0,
+  'mesh.data': 1,
+  'mesh.fsdp': 1,
+  'mesh.tensor': 1,
+  'rl.epochs': 1,
+  'rl.group_size': 1,
+  'rl.max_new_tokens': 1,
+  'rl.microbatches': 1,
+  'rl.minibatches': 1,
+  'rl.prompts': 1,
+  'rl.refill': 0,
+  'rl.steps': 0,
+  'rl.top_k': 0,
+  'warm_start.rows': 1,
+  'warm_start.steps': 0,
+  'warm_start.width': 2,
+}
+
+
+def _check_sizes(config: ConfigDict) -> None:
+  """Raises UserError where sizes contradict each other."""
+  rl, mesh = config.rl, config.mesh
+  for path, least in _LEAST.items():
+    section, name = path.split('.')
+    if config[section][name] < least:
+      raise UserError(f'{path} is {config[section][name]}; it must be at least {least}.')
+  shards = mesh.data * mesh.fsdp
+  parts = rl.minibatches * rl.microbatches * shards
+  if rl.prompts % parts:
+    nearest = max(parts, round(rl.prompts / parts) * parts)
+    raise UserError(
+      f'rl.prompts ({rl.prompts}) does not divide into rl.minibatches ({rl.minibatches}) x '
+      f'rl.microbatches ({rl.microbatches}) x mesh.data * mesh.fsdp ({shards}); the nearest size '
+      f'that does is {nearest}.'
+    )
+  if config.warm_start.rows % shards:
+    nearest = max(shards, round(config.warm_start.rows / shards) * shards)
+    raise UserError(
+      f'warm_start.rows ({config.warm_start.rows}) does not divide over mesh.data * mesh.fsdp '
+      f'({shards}); the nearest size that does is {nearest}.'
+    )
+  if rl.epochs * rl.minibatches > 1 and config.method in ('reinforce', 'rloo'):
+    raise UserError(
+      f'{config.method} has no ratio to correct for a policy that has moved, so it takes one '
+      f'update a batch; set rl.epochs ({rl.epochs}) and rl.minibatches ({rl.minibatches}) to 1.'
+    )
+
+
+def _check_lengths(config: ConfigDict, parts: Parts) -> None:
+  """Raises UserError if a right worked solution does not fit into the run's lengths."""
+  needed = parts.task.max_completion + 1
+  if config.rl.max_new_tokens < needed:
+    raise UserError(
+      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a worked solution of '
+      f'{config.task} can take: {needed} tokens with the end token.'
+    )
+  needed += parts.prompt_width
+  if config.warm_start.width < needed and config.warm_start.steps:
+    raise UserError(
+      f'warm_start.width ({config.warm_start.width}) is less than an example of {config.task} can '
+      f'take: {needed} tokens.'
+    )
+
+
+def parameter_count(model: models.Model) -> int:
+  """Number of parameters of the policy."""
+  return models.count(model.specs)
+
+
+def initial_params(parts: Parts, seed: int):
+  """Fresh parameters on their shards."""
+  shardings = training.sharding.params(parts.model.specs, parts.mesh)
+  init = jax.jit(lambda key: models.init(key, parts.model.specs), out_shardings=shardings)
+  return init(jax.random.key(seed))

@@ -1,0 +1,102 @@
+"""What a run will need, from its configuration alone: nothing is compiled."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import build
+from experiments.run_dir import flatten
+
+# Policy, reference, gradients and two Adam moments, all float32.
+_COPIES = 5
+
+
+def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
+  """Disk space of a run's checkpoints: policy and two moments each, one of them being written."""
+  kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 2
+  return 3 * 4 * build.parameter_count(parts.model) * kept
+
+
+def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
+  """Largest arrays of a run in bytes over all devices: what stays, then each phase's."""
+  rl, model = config.rl, config.model
+  width = parts.prompt_width + rl.max_new_tokens
+  rows = rl.prompts * rl.group_size
+  step_rows = rows // rl.minibatches // rl.microbatches
+  size = 2 if model.dtype in ('bfloat16', 'float16') else 4
+  cache = 2 * model.num_layers * rows * width * model.num_kv_heads * model.head_dim * size
+  # What the backward pass reads of each layer (no rematerialisation), and the logits with their
+  # gradient.
+  layer = 6 * model.dim + 3 * model.ff_dim + 2 * model.num_heads * (model.head_dim + width)
+  activations = step_rows * width * layer * model.num_layers * size
+  logits = 3 * step_rows * width * parts.tokenizer.vocab_size * 4
+  return {
+    'weights, reference, gradients, optimizer': 4 * _COPIES * build.parameter_count(parts.model),
+    'key-value cache while sampling': cache,
+    'activations and logits of an update': activations + logits,
+  }
+
+
+def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
+  """Floating-point operations of one RL step by phase, if every completion had full length."""
+  rl = config.rl
+  rows, length, prompt = rl.prompts * rl.group_size, rl.max_new_tokens, parts.prompt_width
+  forward = rows * _forward(config, parts, prompt + length)
+  scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
+  return {
+    'sample': rl.prompts * _forward(config, parts, prompt)
+    + rows * (_forward(config, parts, prompt + length) - _forward(config, parts, prompt)),
+    'score': scored * forward,
+    'update': 3.0 * rl.epochs * forward,
+  }
+
+
+def _forward(config, parts, tokens: int) -> float:
+  """Operations of a forward pass over one row of `tokens` tokens."""
+  c = config.model
+  projections = c.dim * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) + 3 * c.dim * c.ff_dim
+  attention = tokens * c.num_heads * c.head_dim  # two products over half the tokens on average
+  return (
+    2.0 * tokens * (c.num_layers * (projections + attention) + c.dim * parts.tokenizer.vocab_size)
+  )
+
+
+def host_flops_per_second() -> float:
+  """Speed of a float32 matrix product in NumPy, the better of a few."""
+  matrix = np.ones((1024, 1024), np.float32)
+  times = []
+  for _ in range(4):
+    start = time.perf_counter()
+    matrix @ matrix
+    times.append(time.perf_counter() - start)
+  return 2 * 1024**3 / min(times)
+
+
+def describe(config: ConfigDict) -> str:
+  """The resolved configuration and what it needs, as text for `--dry_run`."""
+  parts = build.check(config)
+  build.method(config)
+  memory, flops = memory_bytes(config, parts), step_flops(config, parts)
+  speed = host_flops_per_second()
+  total = sum(flops.values())
+  lines = [
+    *(f'{key}: {value}' for key, value in flatten(json.loads(config.to_json())).items()),
+    '',
+    f'parameters        {build.parameter_count(parts.model):,}',
+    *(f'{_size(value):>10}        {name}' for name, value in memory.items()),
+    f'{_size(checkpoint_bytes(config, parts)):>10}        checkpoints on disk',
+    *(f'{value / 1e9:>7.1f} GF        one RL step: {name}' for name, value in flops.items()),
+    f'About {total / speed:.1f} s an RL step at full length if the machine kept up the '
+    f'{speed / 1e9:.0f} GFLOP/s that its NumPy reaches; half of that speed is usual on CPU.',
+  ]
+  return '\n'.join(lines)
+
+
+def _size(count: int) -> str:
+  names = {30: 'GiB', 20: 'MiB', 10: 'KiB', 0: 'B'}
+  power = next(power for power in names if count >= 1 << power or not power)
+  return f'{count / (1 << power):.1f} {names[power]}'

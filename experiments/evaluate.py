@@ -1,0 +1,56 @@
+"""Held-out accuracy of any checkpoint: `python -m experiments.evaluate --checkpoint=runs/...`.
+
+    python -m experiments.evaluate --checkpoint=RUN [--config.eval.samples=32] [--config.task=...]
+
+The configuration is the run's own (its config.json) unless `--config` names another. Prints greedy
+accuracy, avg@k and pass@k with k up to `eval.samples`, and writes them as JSON with `--output`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from experiments import build, cli, display
+from experiments.evaluation import make_evaluator
+from experiments.run_dir import atomic_write_json
+from rljax.checkpoints import restore_params
+
+
+def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path) -> dict[str, float]:
+  """Metrics of a checkpoint's policy on a configuration's held-out problems.
+
+  Args:
+    config: task, model, `eval` and the sampling part of `rl`.
+    checkpoint: a run, its checkpoints folder, or one step's folder.
+  """
+  parts = build.check(config)
+  evaluator = make_evaluator(config, parts)
+  params = restore_params(checkpoint, like=build.initial_params(parts, config.seed))
+  metrics, _ = evaluator.greedy(params)
+  return metrics | evaluator.sampled(params)
+
+
+def main() -> None:
+  """Evaluates what the flags say."""
+  metrics = evaluate(cli.resolve_config(), flags.FLAGS.checkpoint)
+  display.show(display.metrics_table(metrics))
+  if flags.FLAGS.output:
+    atomic_write_json(flags.FLAGS.output, metrics)
+
+
+def run() -> None:
+  """Command-line entry point."""
+  flags.DEFINE_string('output', '', 'Where to write the metrics as JSON.')
+  flags.DEFINE_string(
+    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
+  )
+  cli.define_flags(cli.config_of_checkpoint(sys.argv), writes=False)
+  cli.main(main)
+
+
+if __name__ == '__main__':
+  run()

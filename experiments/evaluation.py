@@ -1,0 +1,88 @@
+"""Held-out accuracy of a policy: greedy, sampled, pass@k and length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import build
+from experiments.rollout import make_sampler, rollout
+from rljax import data, evaluation, sampling
+
+
+class Evaluator(NamedTuple):
+  """Two functions of the policy's parameters.
+
+  Attributes:
+    greedy: `params -> (metrics, texts)`: `greedy_accuracy`, `greedy_length` (tokens, end token
+      included), `greedy_truncated`, and one completion a problem.
+    sampled: `params -> metrics`: `pass@1`, `pass@k`, `sampled_length`, `sampled_truncated`.
+    problems: the held-out problems, the same for every run of a task.
+  """
+
+  greedy: Callable[[Any], tuple[dict[str, float], list[str]]]
+  sampled: Callable[[Any], dict[str, float]]
+  problems: list[data.Problem]
+
+
+def make_evaluator(config: ConfigDict, parts: build.Parts) -> Evaluator:
+  """The evaluator of a configuration's task, with the sampling temperature and filters of its `rl`.
+
+  Its noise depends on nothing of the run: two policies are compared on the same draws.
+  """
+  length = config.rl.max_new_tokens
+  samples = config.eval.samples
+  problems = data.heldout(parts.task, config.eval.problems)
+  # Not more rows at a time than a training rollout has.
+  rows = config.rl.prompts * config.rl.group_size
+  shards = config.mesh.data * config.mesh.fsdp
+  one = make_sampler(parts, group_size=1, max_new_tokens=length, warp=sampling.greedy)
+  many = make_sampler(parts, group_size=samples, max_new_tokens=length, warp=build.warp(config.rl))
+
+  def greedy(params):
+    texts, correct, lengths, truncated = _run(parts, one, params, problems, rows, shards)
+    metrics = {
+      'greedy_accuracy': float(correct.mean()),
+      'greedy_length': float(lengths.mean()),
+      'greedy_truncated': float(truncated.mean()),
+    }
+    return metrics, [group[0] for group in texts]
+
+  def sampled(params):
+    _, correct, lengths, truncated = _run(
+      parts, many, params, problems, max(rows // samples, 1), shards
+    )
+    ks = sorted({1, samples} | ({8} if samples >= 8 else set()))
+    metrics = {f'pass@{k}': float(evaluation.pass_at_k(correct, k).mean()) for k in ks}
+    metrics['sampled_length'] = float(lengths.mean())
+    metrics['sampled_truncated'] = float(truncated.mean())
+    return metrics
+
+  return Evaluator(greedy, sampled, problems)
+
+
+def _run(parts, sampler, params, problems, chunk, shards):
+  """Texts, correctness, lengths and truncation of all problems, `chunk` prompts at a time."""
+  chunk = max(min(chunk, len(problems)) // shards, 1) * shards
+  key = jax.random.key(0)
+  results = []
+  for start in range(0, len(problems), chunk):
+    ids = np.arange(start, start + chunk)
+    # The last chunk is filled up with repeats, so that one program serves all.
+    some = [problems[min(i, len(problems) - 1)] for i in ids]
+    done = rollout(parts, sampler, params, some, key, ids)
+    real = slice(0, min(chunk, len(problems) - start))
+    results.append(
+      (
+        done.texts[real],
+        done.correct[real],
+        np.asarray(done.batch.lengths)[real],
+        np.asarray(done.batch.truncated)[real],
+      )
+    )
+  texts, *arrays = zip(*results, strict=True)
+  return [group for part in texts for group in part], *[np.concatenate(a) for a in arrays]

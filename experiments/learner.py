@@ -1,0 +1,88 @@
+"""The device side of the RL loop: from a judged batch to an updated policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import build
+from rljax import training
+from rljax.training import TrainState
+from rljax.types import Batch, Method
+
+
+class Learner(NamedTuple):
+  """The update of a run.
+
+  Attributes:
+    init: `params -> TrainState` on the mesh, with parameters of its own.
+    prepare: `(state, reference, batch) -> (state, batch)`: scores what the method reads and runs
+      its `prepare`; nothing is donated.
+    update: `(state, batch, rng) -> (state, metrics)`, all optimizer steps on one prepared batch;
+      `state` is donated, `rng` is the host's generator for the order of minibatches. Metrics are
+      means over the steps, but `mismatch` their largest and `nonfinite_grads` their sum.
+  """
+
+  init: Callable[[Any], TrainState]
+  prepare: Callable[[TrainState, Any, Batch], tuple[TrainState, Batch]]
+  update: Callable[..., tuple[TrainState, dict[str, float]]]
+
+
+def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Learner:
+  """The learner of a configuration's `rl` section with any method."""
+  rl, mesh = config.rl, parts.mesh
+  updates = rl.epochs * rl.minibatches
+  tx = build.optimizer(rl.optimizer, rl.steps * updates)
+  score = training.make_score(parts.model, temperature=rl.temperature)
+  params_sharding = training.sharding.params(parts.model.specs, mesh)
+
+  def init(params):
+    def make(params):
+      # jit hands an input that is also an output through, and the next donation would then delete
+      # the caller's parameters, which are the reference.
+      return training.init_state(jax.tree.map(jnp.copy, params), tx, method)
+
+    shapes = jax.eval_shape(make, params)
+    shardings = training.sharding.like_params(shapes, params, params_sharding, mesh)
+    return jax.jit(make, out_shardings=shardings)(params)
+
+  @jax.jit
+  def score_and_prepare(params, reference, method_state, batch):
+    if updates > 1:
+      batch = batch.replace(old_logp=score(params, batch).logp)
+    batch = batch.replace(ref_logp=score(reference, batch).logp)
+    return method.prepare(method_state, batch)
+
+  def prepare(state, reference, batch):
+    method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
+    return state.replace(method_state=method_state), jax.block_until_ready(batch)
+
+  step = jax.jit(training.make_train_step(score, method, tx, rl.microbatches), donate_argnums=0)
+  choose = jax.jit(
+    lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
+    out_shardings=training.sharding.rows(mesh),
+  )
+
+  def update(state, batch, rng):
+    seen = []
+    for _ in range(rl.epochs):
+      order = rng.permutation(rl.prompts) if updates > 1 else np.arange(rl.prompts)
+      for chosen in order.reshape(rl.minibatches, -1):
+        part = batch
+        if rl.minibatches > 1:
+          part = choose(batch.replace(constants={}), jnp.asarray(chosen))
+          part = part.replace(constants=batch.constants)
+        state, metrics = step(state, part)
+        seen.append(metrics)
+    seen = jax.device_get(seen)
+    metrics = {name: float(np.mean([m[name] for m in seen])) for name in seen[0]}
+    metrics['mismatch'] = float(max(m['mismatch'] for m in seen))
+    metrics['nonfinite_grads'] = float(sum(m['nonfinite_grads'] for m in seen))
+    return state, metrics
+
+  return Learner(init, prepare, update)

@@ -1,0 +1,87 @@
+"""Type a prompt, see the completions: `python -m experiments.sample --checkpoint=runs/...`.
+
+    python -m experiments.sample --checkpoint=RUN --prompt='27+15='
+    python -m experiments.sample --checkpoint=RUN --samples=4          # asks for prompts, one a
+    line
+
+The configuration is the run's own unless `--config` names another. `--greedy` takes the likeliest
+token.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import build, cli
+from experiments.errors import UserError
+from experiments.rollout import make_sampler
+from rljax import data, sampling
+from rljax.checkpoints import restore_params
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+  """Completes prompts from the command line or standard input until it ends."""
+  config = cli.resolve_config()
+  parts = build.check(config)
+  params = restore_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
+  sampler = make_sampler(
+    parts,
+    group_size=FLAGS.samples,
+    max_new_tokens=config.rl.max_new_tokens,
+    warp=sampling.greedy if FLAGS.greedy else build.warp(config.rl),
+  )
+  key = jax.random.key(FLAGS.sample_seed)
+  shards = config.mesh.data * config.mesh.fsdp
+  for number, text in enumerate(_prompts()):
+    try:
+      prompt = data.pad_prompts([parts.tokenizer.encode(text)], parts.prompt_width)
+    except ValueError as error:
+      if FLAGS.prompt is not None:
+        raise UserError(str(error)) from error
+      print(error, file=sys.stderr)
+      continue
+    rows = jnp.asarray(np.repeat(prompt[:, 0], shards, axis=0))
+    drawn = sampler(params, rows, jax.random.fold_in(key, number), jnp.zeros(shards, jnp.int32))
+    for ids, truncated in zip(
+      np.asarray(drawn.completion[0]), np.asarray(drawn.truncated[0]), strict=True
+    ):
+      print(text + parts.tokenizer.decode(ids) + (' ... (cut off)' if truncated else ''))
+
+
+def _prompts() -> Iterator[str]:
+  if FLAGS.prompt is not None:
+    yield FLAGS.prompt
+    return
+  while True:
+    if sys.stdin.isatty():
+      print('prompt> ', end='', file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+      return
+    if line.strip():
+      yield line.rstrip('\n')
+
+
+def run() -> None:
+  """Command-line entry point."""
+  flags.DEFINE_string('prompt', None, 'The prompt; without it they are read from standard input.')
+  flags.DEFINE_integer('samples', 1, 'Completions of each prompt.', lower_bound=1)
+  flags.DEFINE_bool('greedy', False, 'Take the likeliest token instead of drawing.')
+  flags.DEFINE_integer('sample_seed', 0, 'Seed of the draws.')
+  flags.DEFINE_string(
+    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
+  )
+  cli.define_flags(cli.config_of_checkpoint(sys.argv), writes=False)
+  cli.main(main)
+
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,274 @@
+"""Reinforcement learning from a warm start: `python -m experiments.train
+--config=configs/quickstart.py`.
+
+Phases: supervised warm start, evaluation, RL, evaluation. Every phase continues from its newest
+checkpoint after a kill, with the same result to the last bit.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments import build, cli, display, plots, sft
+from experiments.estimate import checkpoint_bytes, describe
+from experiments.evaluation import Evaluator, make_evaluator
+from experiments.journal import Journal
+from experiments.learner import make_learner
+from experiments.rollout import Rollout, make_sampler, mixed_groups, rollout, take
+from rljax import data, verifiers
+from rljax.checkpoints import Checkpoints, restore_params
+from rljax.types import Method
+
+# Entry of the seed sequence of the minibatch order; rljax.data uses 1 to 3.
+_ORDER = 4
+
+
+def train(
+  config: ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  resume: str = 'auto',
+  method: Method | None = None,
+) -> dict[str, Any]:
+  """Runs or continues the experiment of a configuration in `workdir`.
+
+  Args:
+    config: as `configs/base.py` makes it.
+    workdir: the run's directory.
+    resume: 'auto' continues a run that is there, 'never' and 'must' insist.
+    method: a method that the library does not name; `config.method` is then only a label.
+
+  Returns:
+    The summary, as in summary.json. A run that is complete already is not run again.
+
+  Raises:
+    UserError: before any compute, if the configuration or the directory will not do.
+    Interrupted: SIGTERM or SIGINT came; all is saved, and the same call continues.
+  """
+  parts = build.check(config)
+  method = build.method(config) if method is None else method
+  verifiers.canary(parts.task)
+  evaluator = make_evaluator(config, parts)
+  need = checkpoint_bytes(config, parts)
+  with Journal(workdir, config, resume=resume, need_bytes=need) as journal:
+    if journal.summary is None:
+      _run(config, parts, method, evaluator, journal)
+    assert journal.summary is not None
+    _show(journal)
+    return journal.summary
+
+
+def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
+  rl = config.rl
+  learner = make_learner(config, parts, method)
+  sampler = make_sampler(
+    parts,
+    group_size=rl.group_size,
+    max_new_tokens=rl.max_new_tokens,
+    warp=build.warp(rl),
+  )
+  params = build.initial_params(parts, config.seed)
+  with Checkpoints(
+    journal.workdir / 'checkpoints',
+    keep_last=config.checkpoint.keep_last,
+    keep_best=config.checkpoint.keep_best,
+    best_metric='greedy_accuracy',
+  ) as checkpoints:
+    found = checkpoints.restore(learner.init(params))
+    if found is None:
+      reference = _starting_policy(config, parts, params, journal)
+      state = learner.init(reference)
+      key_data = jax.random.key_data(jax.random.key(config.seed)).tolist()
+      host: dict[str, Any] = {'position': 0, 'key': key_data, 'before': None}
+      first = 0
+    else:
+      state, host, first = found.state, found.host, found.step
+      journal.rewind(host['journal'])
+      reference = restore_params(_warm_start_folder(config, journal), like=params)
+    del params
+    key = jax.random.wrap_key_data(jnp.asarray(host['key'], jnp.uint32))
+
+    def save(step: int) -> None:
+      with journal.phase('checkpoint'):
+        record = host | {'journal': journal.position()}
+        checkpoints.save(step, state, record, {'greedy_accuracy': host['greedy_accuracy']})
+
+    if first == 0 and host['before'] is None:
+      host['before'] = _evaluate(evaluator, state.params, journal, step=0)
+      host['greedy_accuracy'] = host['before']['metrics']['greedy_accuracy']
+      save(0)
+
+    journal.start('rl', first, rl.steps)
+    for step in range(first + 1, rl.steps + 1):
+      start = time.perf_counter()
+      drawn, host['position'], live = _collect(
+        config, parts, sampler, state.params, host['position'], jax.random.fold_in(key, step)
+      )
+      prepared = time.perf_counter()
+      state, batch = learner.prepare(state, reference, drawn.batch)
+      updated = time.perf_counter()
+      state, metrics = learner.update(
+        state, batch, np.random.default_rng([config.seed, _ORDER, step])
+      )
+      end = time.perf_counter()
+      seconds = drawn.seconds | {'prepare': updated - prepared, 'update': end - updated}
+      metrics = live | metrics | {'tokens/s': live['tokens'] / (end - start)}
+      journal.step('rl', step, metrics, seconds)
+      journal.samples(step, _records(drawn, batch, config.log.sample_prompts))
+
+      leave = journal.interrupted() and step < rl.steps
+      if step == rl.steps or (config.eval.every and step % config.eval.every == 0):
+        with journal.phase('evaluate'):
+          accuracy, _ = evaluator.greedy(state.params)
+        host['greedy_accuracy'] = accuracy['greedy_accuracy']
+        if step < rl.steps:
+          journal.event('eval', step, accuracy)
+      if leave or step == rl.steps or step % config.checkpoint.every == 0:
+        save(step)
+      if leave:
+        checkpoints.wait()
+        raise journal.interruption(f'RL step {step}')
+    journal.finish_phase()
+    after = _evaluate(evaluator, state.params, journal, step=rl.steps)
+    checkpoints.wait()
+  journal.finish(
+    {
+      'task': config.task,
+      'method': config.method,
+      'seed': config.seed,
+      'steps': {'warm_start': 0 if config.init else config.warm_start.steps, 'rl': rl.steps},
+      'parameters': build.parameter_count(parts.model),
+      'before': host['before']['metrics'],
+      'after': after['metrics'],
+      'samples': [
+        {
+          'prompt': p.prompt,
+          'answer': p.answer,
+          'before': b,
+          'before_correct': parts.task.extract(b) == p.answer,
+          'after': a,
+          'after_correct': parts.task.extract(a) == p.answer,
+        }
+        for p, b, a in zip(
+          evaluator.problems, host['before']['texts'], after['texts'], strict=False
+        )
+      ],
+    }
+  )
+
+
+def _warm_start_folder(config, journal) -> pathlib.Path:
+  return journal.workdir / 'warm_start' / str(0 if config.init else config.warm_start.steps)
+
+
+def _starting_policy(config, parts, params, journal: Journal):
+  """Parameters that RL starts from, saved in the run's `warm_start`."""
+  with Checkpoints(journal.workdir / 'warm_start', keep_last=1, keep_best=0) as checkpoints:
+    if not config.init:
+      return sft.fit(config, parts, params, checkpoints, journal)
+    # A copy in the run's own directory: the run can be continued when the original is gone.
+    found = checkpoints.restore({'params': params})
+    if found is None:
+      params = restore_params(config.init, like=params)
+      checkpoints.save(0, {'params': params}, {})
+      return params
+    return found.state['params']
+
+
+def _collect(
+  config, parts, sampler, params, position, key
+) -> tuple[Rollout, int, dict[str, float]]:
+  """The batch of one step, the next data position, and what was seen on the way.
+
+  With `rl.refill`, groups without a mixed outcome are replaced from further rollouts (dynamic
+  sampling, arXiv 2503.14476). If the limit is reached first, the rest is filled with such groups,
+  which the method leaves out of its loss; `mixed_groups` then shows it.
+  """
+  size = config.rl.prompts
+  drawn: list[Rollout] = []
+  while True:
+    problems = data.prompts(parts.task, config.seed, position, size)
+    draw_key = jax.random.fold_in(key, len(drawn))
+    drawn.append(rollout(parts, sampler, params, problems, draw_key))
+    position += 1
+    mixed = np.concatenate([mixed_groups(r.correct) for r in drawn])
+    if mixed.sum() >= size or len(drawn) > config.rl.refill:
+      break
+  # Rewards and lengths are reported on everything drawn: the chosen groups are a biased sample.
+  lengths = np.concatenate([np.asarray(r.batch.lengths) for r in drawn])
+  seen = {
+    'reward': float(np.mean([np.asarray(r.batch.rewards).mean() for r in drawn])),
+    'accuracy': float(np.mean([r.correct.mean() for r in drawn])),
+    'length': float(lengths.mean()),
+    'truncated': float(np.mean([np.asarray(r.batch.truncated).mean() for r in drawn])),
+    'mixed_groups': float(mixed.mean()),
+    'rollouts': float(len(drawn)),
+    'verifier_failed': float(np.mean([r.failed for r in drawn])),
+    'tokens': float(lengths.sum()),
+  }
+  if not config.rl.refill:
+    return drawn[0], position, seen
+  chosen = np.argsort(~mixed, kind='stable')[:size]
+  return take(drawn, chosen), position, seen
+
+
+def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> dict[str, Any]:
+  """Greedy and sampled accuracy, logged, and five greedy completions."""
+  with journal.phase('evaluate'):
+    metrics, texts = evaluator.greedy(params)
+    metrics |= evaluator.sampled(params)
+  journal.event('eval', step, metrics)
+  return {'metrics': metrics, 'texts': texts[:5]}
+
+
+def _records(drawn: Rollout, batch, count: int):
+  """What samples.jsonl keeps of the first prompts of a step."""
+  rewards = np.asarray(batch.rewards)
+  # One number a completion: the mean over its tokens where the method's advantages differ by token.
+  mask = np.asarray(batch.mask)
+  advantages = np.asarray(jnp.broadcast_to(batch.advantages, mask.shape))
+  advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
+  return [
+    {
+      'prompt': drawn.problems[p].prompt,
+      'answer': drawn.problems[p].answer,
+      'completions': drawn.texts[p],
+      'rewards': rewards[p].tolist(),
+      'advantages': advantages[p].tolist(),
+    }
+    for p in range(min(count, len(drawn.problems)))
+  ]
+
+
+def _show(journal: Journal) -> None:
+  summary = journal.summary
+  plots.plot_run(journal.workdir)
+  display.show(display.before_after_table(summary['before'], summary['after']))
+  display.show(display.samples_table(summary['samples']))
+  display.show(f'The run is in {journal.workdir}')
+
+
+def main() -> None:
+  """Runs what the flags say."""
+  config = cli.resolve_config()
+  if cli.dry_run():
+    print(describe(config))
+  else:
+    train(config, cli.workdir(config), resume=cli.resume())
+
+
+def run() -> None:
+  """Console entry point."""
+  cli.define_flags('configs/quickstart.py')
+  cli.main(main)
+
+
+if __name__ == '__main__':
+  run()
