@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import runpy
 import signal
 import sys
 import threading
@@ -106,7 +107,7 @@ def _keep_compiled_programs() -> None:
 
   Programs that compile in less than half a second are not worth a file.
   """
-  if jax.config.jax_compilation_cache_dir is None:
+  if jax.config.read('jax_compilation_cache_dir') is None:
     home = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
     jax.config.update('jax_compilation_cache_dir', str(home / 'rljax' / 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
@@ -321,11 +322,9 @@ def _known_configs() -> list[str]:
 def _explain(argv: Sequence[str], error: Exception) -> None:
   """Raises a UserError that says what is wrong with a command line, if that is its fault."""
   path, _, argument = argv[1].partition('=')[2].partition(':')
-  spec = importlib.util.spec_from_file_location('_config', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  get_config = runpy.run_path(path)['get_config']
   try:
-    config = module.get_config(*([argument] if argument else []))
+    config = get_config(*([argument] if argument else []))
   except ValueError as reason:
     raise UserError(f'{path}: {reason}') from error
   for text in argv[2:]:
@@ -352,11 +351,12 @@ def _check_override(config: ConfigDict, key: str, value: str | None) -> None:
     below = [name for name in leaves if name.startswith(f'{key}.')]
     raise UserError(f'{key} holds several values; set one of them: {", ".join(below)}.')
   expected = type(leaves[key])
-  parser = {
+  parsers: dict[type, flags.ArgumentParser] = {
     bool: flags.BooleanParser(),
     int: flags.IntegerParser(),
     float: flags.FloatParser(),
-  }.get(expected)
+  }
+  parser = parsers.get(expected)
   try:
     if parser is not None:
       parser.parse(value)

@@ -134,8 +134,8 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float]) 
   for name in ('greedy_accuracy', *passes):
     if name in before and name in after:
       change = f'{100 * (after[name] - before[name]):+.1f} points'
-      label = Text(name.replace('_', ' '))
-      table.add_row(label, f'{100 * before[name]:.1f}%', f'{100 * after[name]:.1f}%', change)
+      row = Text(name.replace('_', ' '))
+      table.add_row(row, f'{100 * before[name]:.1f}%', f'{100 * after[name]:.1f}%', change)
   lengths = {'greedy_length': 'greedy length, tokens', 'sampled_length': 'sampled length, tokens'}
   for name, label in lengths.items():
     if name in before and name in after:

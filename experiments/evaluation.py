@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import build
+from experiments.errors import UserError
 from experiments.rollout import make_sampler, rollout
 from rljax import data, evaluation, sampling
 
@@ -36,7 +37,10 @@ def make_evaluator(config: ConfigDict, parts: build.Parts) -> Evaluator:
   """
   length = config.rl.max_new_tokens
   samples = config.eval.samples
-  problems = data.heldout(parts.task, config.eval.problems)
+  try:
+    problems = data.heldout(parts.task, config.eval.problems)
+  except ValueError as error:
+    raise UserError(f'eval.problems is {config.eval.problems}. {error}') from error
   # Not more rows at a time than a training rollout has.
   rows = config.rl.prompts * config.rl.group_size
   shards = config.mesh.data * config.mesh.fsdp

@@ -19,7 +19,7 @@ from experiments import cli
 from experiments.errors import UserError
 from experiments.logs import read_metrics
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
   'axes.axisbelow': True,
   'axes.edgecolor': '#8a8f98',
   'axes.grid': True,
@@ -212,8 +212,10 @@ def _seconds(axes: Axes, metrics: Metrics) -> bool:
   axes.set_ylim(0, 1.45 * usual)
   notes = [f'bars: means of {width} steps'] if width > 1 else []
   notes += [f'highest: {bottom.max():.3g} s'] if bottom.max() > 1.45 * usual else []
-  where = {'xycoords': 'axes fraction', 'ha': 'right', 'va': 'top'}
-  axes.annotate(', '.join(notes), (0.99, 0.82), color='#5a606a', fontsize=8, **where)
+  axes.text(
+    0.99, 0.82, ', '.join(notes), transform=axes.transAxes, ha='right', va='top',
+    color='#5a606a', fontsize=8,
+  )  # fmt: skip
   axes.legend(loc='upper right', ncols=3)
   return True
 

@@ -197,7 +197,7 @@ def flatten(tree, prefix: str = '') -> dict[str, Any]:
   """Leaves of nested dicts by dotted key; an empty dict is a leaf."""
   if not isinstance(tree, dict) or not tree:
     return {prefix: tree}
-  leaves = {}
+  leaves: dict[str, Any] = {}
   for key, value in tree.items():
     leaves |= flatten(value, f'{prefix}.{key}' if prefix else key)
   return leaves

@@ -23,7 +23,7 @@ from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.rollout import Rollout, make_sampler, mixed_groups, rollout, take
 from rljax import data, verifiers
-from rljax.checkpoints import Checkpoints, restore_params
+from rljax.checkpoints import Checkpoints, find, restore_params
 from rljax.types import Method
 
 # Entry of the seed sequence of the minibatch order; rljax.data uses 1 to 3.
@@ -56,6 +56,8 @@ def train(
   method = build.method(config) if method is None else method
   verifiers.canary(parts.task)
   evaluator = make_evaluator(config, parts)
+  if config.init and not (pathlib.Path(workdir) / 'warm_start').exists():
+    find(config.init)
   need = checkpoint_bytes(config, parts)
   with Journal(workdir, config, resume=resume, need_bytes=need) as journal:
     if journal.summary is None:
@@ -86,7 +88,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       reference = _starting_policy(config, parts, params, journal)
       state = learner.init(reference)
       key_data = jax.random.key_data(jax.random.key(config.seed)).tolist()
-      host: dict[str, Any] = {'position': 0, 'key': key_data, 'before': None}
+      host: dict[str, Any] = {'position': 0, 'key': key_data}
       first = 0
     else:
       state, host, first = found.state, found.host, found.step
@@ -98,9 +100,9 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     def save(step: int) -> None:
       with journal.phase('checkpoint'):
         record = host | {'journal': journal.position()}
-        checkpoints.save(step, state, record, {'greedy_accuracy': host['greedy_accuracy']})
+        checkpoints.save(step, state, record, {'greedy_accuracy': float(host['greedy_accuracy'])})
 
-    if first == 0 and host['before'] is None:
+    if 'before' not in host:
       host['before'] = _evaluate(evaluator, state.params, journal, step=0)
       host['greedy_accuracy'] = host['before']['metrics']['greedy_accuracy']
       save(0)

@@ -246,6 +246,29 @@ class Checkpoints:
     )
 
 
+def find(path) -> list[pathlib.Path]:
+  """The step folders that a path stands for, the newest first.
+
+  Args:
+    path: a run's directory, its `checkpoints` folder, or one step's folder.
+
+  Raises:
+    FileNotFoundError: no checkpoint there.
+  """
+  path = pathlib.Path(path).absolute()
+  if path.name.isdigit() and (path / 'state').is_dir():
+    folders = [path]
+  else:
+    folders = _step_folders(path) or _step_folders(path / 'checkpoints')
+  if not folders:
+    raise FileNotFoundError(
+      f'No checkpoint at {path}: looked for a step folder (a number holding "state"), for such '
+      f'folders in it, and for such folders in {path / "checkpoints"}'
+      + ('.' if path.exists() else '; the path does not exist.')
+    )
+  return folders
+
+
 def restore_params(path, like=None):
   """Reads only the parameters of a checkpoint: what the saved state calls `params`.
 
@@ -263,17 +286,7 @@ def restore_params(path, like=None):
     CheckpointError: what is there is damaged.
   """
   _quiet_orbax()
-  path = pathlib.Path(path).absolute()
-  if path.name.isdigit() and (path / 'state').is_dir():
-    folders = [path]
-  else:
-    folders = _step_folders(path) or _step_folders(path / 'checkpoints')
-  if not folders:
-    raise FileNotFoundError(
-      f'No checkpoint at {path}: looked for a step folder (a number holding "state"), for such '
-      f'folders in it, and for such folders in {path / "checkpoints"}'
-      + ('.' if path.exists() else '; the path does not exist.')
-    )
+  folders = find(path)
   reasons = []
   for folder in folders:
     try:
@@ -313,6 +326,7 @@ def _read(folder: pathlib.Path, like, what: str, prefix: tuple[str, ...]) -> Res
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
   item = jax.tree_util.tree_map_with_path(abstract, like)
+  reason = ''
   for name in reversed(prefix):
     item = {name: item}
   try:
@@ -331,9 +345,8 @@ def _read(folder: pathlib.Path, like, what: str, prefix: tuple[str, ...]) -> Res
     if 'RESOURCE_EXHAUSTED' in str(error):
       raise
     reason = f'{type(error).__name__}: {_one_line(error.__cause__ or error)}'
-  else:
-    reason = None
-  if reason is not None:
+  # Out of the handler, so that nothing holds the traceback and the reads in it.
+  if reason:
     _drop_unfinished_reads()
     raise _Damaged(reason)
   for name in prefix:

@@ -29,7 +29,8 @@ class Batch:
       is used for one update only, where it is the policy being trained without its gradient.
     ref_logp: `[*N, T]`, under the frozen reference.
     advantages: `[*N, 1]` or `[*N, T]`.
-    keep: float32 `[*N]`; 0 takes a sequence out of every sum and every count. None keeps all.
+    keep: float32 `[*N]`; 0 takes a sequence out of the loss and out of every count of tokens and
+      sequences; its reward stays in its group's statistics. None keeps all.
     group: int `[B]`, rows only: the group of each row, in `[0, group_shape[0])`.
     group_shape: (number of groups, largest size), static.
     extras: arrays with leading shape `N` that some methods read.

@@ -93,7 +93,8 @@ def draw_split(
   while len(found) < n:
     missing = n - len(found)
     # A few more than the expected loss, so that one round is usually enough.
-    drawn = draw(rng, 16 * missing + 64 if heldout else missing + missing // 8 + 2)
+    wanted = 16 * missing + 64 if heldout else missing + missing // 8 + 2
+    drawn = draw(rng, min(wanted, 65536))
     fresh = [p for p in drawn if is_heldout(p.key) == heldout]
     if heldout:
       fresh = list({p.prompt: p for p in fresh if p.prompt not in seen}.values())

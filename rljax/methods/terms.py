@@ -97,5 +97,5 @@ def sampled_logp(batch: Batch) -> jax.Array:
 
 
 def _trained(logp, batch):
-  """`logp`, 0 where the mask is: what stands there may be anything and must not reach a gradient."""
+  """`logp`, 0 where the mask is: what stands there may be NaN and must not reach a gradient."""
   return None if logp is None else jnp.where(batch.mask > 0, logp, 0.0)

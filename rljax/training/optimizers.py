@@ -8,11 +8,13 @@ import optax
 def schedule(
   learning_rate: float, *, kind: str = 'constant', warmup_steps: int = 0, total_steps: int = 0
 ) -> optax.Schedule:
-  """Linear warm-up from 0, then `constant` or `cosine` down to 0 at `total_steps`.
+  """Linear warm-up, then `constant` or `cosine` down to 0 at `total_steps`.
 
   Raises:
-    ValueError: for another kind, or a cosine that ends before its warm-up.
+    ValueError: for another kind, a negative warm-up, or a cosine that ends before its warm-up.
   """
+  if warmup_steps < 0:
+    raise ValueError(f'warmup_steps is {warmup_steps}; it must be at least 0.')
   if kind == 'constant':
     after = optax.constant_schedule(learning_rate)
   elif kind == 'cosine':

@@ -23,8 +23,11 @@ def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
   """A mesh of `data * fsdp * tensor` devices with Auto axes.
 
   Raises:
-    ValueError: if there are not exactly as many devices; 1 x 1 x 1 takes the first of any number.
+    ValueError: if a size is below 1, or there are not exactly as many devices; 1 x 1 x 1 takes the
+      first of any number.
   """
+  if min(data, fsdp, tensor) < 1:
+    raise ValueError(f'data ({data}), fsdp ({fsdp}) and tensor ({tensor}) must be at least 1.')
   shape, devices = (data, fsdp, tensor), jax.devices()
   size = data * fsdp * tensor
   if size == 1:

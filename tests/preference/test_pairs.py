@@ -40,5 +40,5 @@ def test_dpo_gradient_is_the_probability_of_being_wrong():
 
 
 def test_dpo_refuses_a_smoothing_of_one_half():
-  with pytest.raises(ValueError, match='label_smoothing is 0.5'):
+  with pytest.raises(ValueError, match='label_smoothing is'):
     preference.dpo(jnp.zeros((1, 2)), label_smoothing=0.5)

@@ -1,0 +1,175 @@
+"""Meshes change where arrays live, not what comes out."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toys
+from jax.sharding import AxisType, PartitionSpec
+
+from rljax import aggregation, methods, models, sampling, training
+from rljax.training import sharding
+
+CONFIG = models.DecoderConfig(
+  vocab_size=12,
+  dim=8,
+  num_layers=1,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=4,
+  ff_dim=12,
+  tied=False,
+)
+MODEL = models.decoder(CONFIG)
+METHOD = methods.plus(methods.grpo(), kl=methods.kl_to_reference(aggregation.sequence_mean, 0.3))
+TX = optax.adam(1.0)
+# The sums are the same and the programs compile in half the time.
+QUICK = {'xla_backend_optimization_level': 0}
+
+
+def is_spec(x):
+  return isinstance(x, models.Spec)
+
+
+def params():
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda spec: jnp.float32(rng.normal(size=spec.shape)) / 2, MODEL.specs, is_leaf=is_spec
+  )
+
+
+def mesh_of(data, fsdp, tensor):
+  """`make_mesh` wants all devices; these meshes may leave some out."""
+  size = data * fsdp * tensor
+  if size in (1, len(jax.devices())):
+    return sharding.make_mesh(data, fsdp, tensor)
+  return jax.make_mesh(
+    (data, fsdp, tensor),
+    ('data', 'fsdp', 'tensor'),
+    axis_types=(AxisType.Auto,) * 3,
+    devices=jax.devices()[:size],
+  )
+
+
+def on_mesh(mesh):
+  """State and batch placed on a mesh."""
+  shardings = sharding.params(MODEL.specs, mesh)
+  placed = jax.device_put(params(), shardings)
+  state = training.init_state(placed, TX, METHOD)
+  where = sharding.like_params(state, placed, shardings, mesh)
+  batch = toys.as_batch(toys.problem(3, [2] * 8), 'groups')
+  batch = METHOD.prepare((), batch)[1]
+  return jax.device_put(state, where), jax.device_put(batch, sharding.rows(mesh)), where
+
+
+@functools.cache
+def trained(shape):
+  """Gradient (Adam's first moment times ten), parameters and metrics after one step on a mesh."""
+  state, batch, where = on_mesh(mesh_of(*shape))
+  step = training.make_train_step(training.make_score(MODEL), METHOD, TX, 2)
+  step = jax.jit(step, donate_argnums=0, out_shardings=(where, None), compiler_options=QUICK)
+  state, metrics = step(state, batch)
+  return jax.device_get((jax.tree.map(lambda m: 10 * m, state.opt_state[0].mu), metrics)), state
+
+
+def draw(params, prompt):
+  return sampling.sample(
+    MODEL, params, prompt, jax.random.key(0), group_size=2, max_new_tokens=4, eos=1
+  )
+
+
+@functools.cache
+def drawn(shape):
+  mesh = mesh_of(*shape)
+  placed = jax.device_put(params(), sharding.params(MODEL.specs, mesh))
+  prompt = toys.problem(3, [2] * 8)['prompt'][::2]
+  prompt = jax.device_put(prompt, sharding.rows(mesh))
+  fn = jax.jit(draw, out_shardings=sharding.rows(mesh), compiler_options=QUICK)
+  return jax.device_get(fn(placed, prompt))
+
+
+MESHES = [(2, 2, 1), (1, 1, 2), (2, 1, 2)]
+
+
+@pytest.mark.parametrize('shape', MESHES)
+def test_a_mesh_gives_the_gradient_and_metrics_of_one_device(shape):
+  (grads, metrics), state = trained(shape)
+  (expected, expected_metrics), _ = trained((1, 1, 1))
+  used = {d for x in jax.tree.leaves(state.params) for d in x.sharding.device_set}
+  assert len(used) == np.prod(shape)
+  scale = max(np.abs(x).max() for x in jax.tree.leaves(expected))
+  assert scale > 1e-3
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(scale, 1)),
+    grads,
+    expected,
+  )
+  for key, value in expected_metrics.items():
+    assert float(metrics[key]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), key
+
+
+@pytest.mark.parametrize('shape', [(2, 2, 1), (2, 1, 2)])
+def test_a_mesh_draws_the_tokens_of_one_device(shape):
+  samples, expected = drawn(shape), drawn((1, 1, 1))
+  np.testing.assert_array_equal(samples.completion, expected.completion)
+  np.testing.assert_allclose(samples.logp, expected.logp, atol=1e-5)
+  assert len(np.unique(expected.completion.reshape(16, 4), axis=0)) > 8
+
+
+def test_parameters_and_their_moments_are_split_alike():
+  _, state = trained((2, 1, 2))
+  query = ('layers', 'query')
+  moments = state.opt_state[0]
+  for tree in (state.params, moments.mu, moments.nu):
+    leaf = tree[query[0]][query[1]]
+    assert leaf.sharding.spec == PartitionSpec(None, 'fsdp', 'tensor', None)
+    assert leaf.addressable_shards[0].data.shape == (1, 8, 2, 4)  # 4 heads over 2 devices
+  assert moments.count.sharding.is_fully_replicated and state.step.sharding.is_fully_replicated
+
+
+def test_like_params_follows_paths_and_shapes():
+  mesh = sharding.make_mesh(2, 2, 1)
+  tree = {'w': jnp.zeros((4, 2)), 'deep': {'w': jnp.zeros((4, 2))}}
+  where = {
+    'w': sharding.rows(mesh),
+    'deep': {'w': jax.sharding.NamedSharding(mesh, PartitionSpec(None, 'fsdp'))},
+  }
+  state = {'mu': tree, 'factored': {'w': jnp.zeros(4)}, 'count': jnp.zeros(())}
+  found = sharding.like_params(state, tree, where, mesh)
+  assert found['mu'] == where
+  assert found['factored']['w'] == found['count'] == sharding.replicated(mesh)
+
+
+def test_params_maps_logical_names_by_rules():
+  mesh = sharding.make_mesh(2, 1, 2)
+  specs = {'a': models.Spec((4, 6, 5), ('embed', 'heads', None), 1.0)}
+  assert sharding.params(specs, mesh)['a'].spec == PartitionSpec('fsdp', 'tensor', None)
+  ruled = sharding.params(specs, mesh, {'embed': 'tensor'})
+  assert ruled['a'].spec == PartitionSpec('tensor', None, None)
+
+
+def test_an_axis_that_does_not_divide_is_named():
+  mesh = sharding.make_mesh(1, 1, 4)
+  with pytest.raises(ValueError, match=r"key_value.* has 2 kv_heads.* 4 devices .*'tensor'"):
+    sharding.params(MODEL.specs, mesh)
+
+
+@pytest.mark.parametrize('shape', [(2, 1, 1), (3, 1, 1), (2, 2, 2)])
+def test_a_mesh_must_use_every_device(shape):
+  with pytest.raises(ValueError, match='but there are 4; their product must be 4'):
+    sharding.make_mesh(*shape)
+
+
+@pytest.mark.parametrize('shape', [(0, 1, 1), (-2, -2, 1)])
+def test_mesh_sizes_must_be_positive(shape):
+  with pytest.raises(ValueError, match='at least 1'):
+    sharding.make_mesh(*shape)
+
+
+def test_a_mesh_of_one_takes_the_first_device():
+  mesh = sharding.make_mesh()
+  assert mesh.devices.ravel().tolist() == jax.devices()[:1]
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
