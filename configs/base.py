@@ -96,7 +96,7 @@ def use_task(config: ConfigDict, name: str, **changes) -> None:
 
 def use_method(config: ConfigDict, name: str, **changes) -> None:
   """Sets the method and all its arguments; sizes that the run fixes follow the run."""
-  # Computed, not the reference itself: an override of the argument must not change the run's length.
+  # Computed, not the reference itself: an override must not reach back to the run's length.
   length = config.rl.get_ref('max_new_tokens') + 0
   sizes = {'max_length': length, 'overlong_buffer': length // 4}
   factory = getattr(methods, name)

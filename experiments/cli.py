@@ -107,7 +107,7 @@ def _keep_compiled_programs() -> None:
 
   Programs that compile in less than half a second are not worth a file.
   """
-  if jax.config.read('jax_compilation_cache_dir') is None:
+  if getattr(jax.config, 'jax_compilation_cache_dir') is None:  # noqa: B009, mypy knows no options
     home = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
     jax.config.update('jax_compilation_cache_dir', str(home / 'rljax' / 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
