@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import errno
 import hashlib
 import importlib.util
 import itertools
@@ -23,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from experiments.errors import Interrupted, RunError, UserError
@@ -83,6 +84,14 @@ def define_flags(
   )
 
 
+def define_checkpoint_flags() -> None:
+  """Defines --checkpoint, whose run gives the configuration unless --config names another."""
+  flags.DEFINE_string(
+    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
+  )
+  define_flags(config_of_checkpoint(sys.argv), writes=False)
+
+
 def main(run: Callable[[], int | None]) -> None:
   """Parses sys.argv, calls `run` and exits with the status that it returns (None: 0).
 
@@ -96,6 +105,8 @@ def main(run: Callable[[], int | None]) -> None:
   def call(rest: Sequence[str]) -> int | None:
     if rest[1:]:
       return _report(UserError(f'Unexpected argument {rest[1]!r}; options look like --name=value.'))
+    if not flags.FLAGS['verbosity'].present:
+      logging.set_verbosity(logging.WARNING)
     _keep_compiled_programs()
     return guarded(run)
 
@@ -119,6 +130,17 @@ def guarded(function):
     return function()
   except _EXPECTED as error:
     sys.exit(_report(error))
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+      raise
+    sys.exit(
+      _report(
+        RunError(
+          f'{error.strerror}. The last checkpoint of the run is safe: free the disk, then run the '
+          'same command again.'
+        )
+      )
+    )
   except Interrupted as interrupted:
     print(interrupted, file=sys.stderr)
     sys.exit(interrupted.exit_status)

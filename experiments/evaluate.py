@@ -9,7 +9,6 @@ accuracy, avg@k and pass@k with k up to `eval.samples`, and writes them as JSON 
 from __future__ import annotations
 
 import pathlib
-import sys
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -45,10 +44,7 @@ def main() -> None:
 def run() -> None:
   """Command-line entry point."""
   flags.DEFINE_string('output', '', 'Where to write the metrics as JSON.')
-  flags.DEFINE_string(
-    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
-  )
-  cli.define_flags(cli.config_of_checkpoint(sys.argv), writes=False)
+  cli.define_checkpoint_flags()
   cli.main(main)
 
 

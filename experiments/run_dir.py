@@ -81,8 +81,8 @@ class RunDir:
       free = shutil.disk_usage(self.workdir).free
       if free < need_bytes:
         raise UserError(
-          f'{self.workdir} has {_gigabytes(free)} free, and the run needs about '
-          f'{_gigabytes(need_bytes)}. Free space, choose a --workdir on another disk, or keep '
+          f'{self.workdir} has {_megabytes(free)} free, and the run needs about '
+          f'{_megabytes(need_bytes)}. Free space, choose a --workdir on another disk, or keep '
           'fewer checkpoints (checkpoint.keep_last, checkpoint.keep_best).'
         )
       if not self.continued or _load(file) != settings:
@@ -386,5 +386,5 @@ def _write_error(path: pathlib.Path, error: OSError) -> RunError:
   )
 
 
-def _gigabytes(count: int) -> str:
-  return f'{count / 1e9:.2f} GB'
+def _megabytes(count: int) -> str:
+  return f'{count / 1e6:,.1f} MB'

@@ -76,10 +76,7 @@ def run() -> None:
   flags.DEFINE_integer('samples', 1, 'Completions of each prompt.', lower_bound=1)
   flags.DEFINE_bool('greedy', False, 'Take the likeliest token instead of drawing.')
   flags.DEFINE_integer('sample_seed', 0, 'Seed of the draws.')
-  flags.DEFINE_string(
-    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
-  )
-  cli.define_flags(cli.config_of_checkpoint(sys.argv), writes=False)
+  cli.define_checkpoint_flags()
   cli.main(main)
 
 

@@ -1,5 +1,6 @@
 """The command line: which value wins, how mistakes are answered, signals and exit statuses."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -304,3 +305,17 @@ def test_a_second_interrupt_from_the_keyboard_leaves_at_once():
     signal.raise_signal(signal.SIGINT)
     assert interrupts.exit_status == 130
     signal.raise_signal(signal.SIGINT)
+
+
+def test_a_full_disk_anywhere_is_said_in_words(capsys):
+  def full():
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  with pytest.raises(SystemExit) as left:
+    cli.guarded(full)
+  assert left.value.code == 2
+  assert (
+    'No space left on device. The last checkpoint of the run is safe' in capsys.readouterr().err
+  )
+  with pytest.raises(OSError, match='odd'):
+    cli.guarded(lambda: (_ for _ in ()).throw(OSError(errno.EIO, 'odd')))

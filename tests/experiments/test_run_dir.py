@@ -131,7 +131,7 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_too_little_space_is_found_before_anything_is_written(tmp_path):
-  with pytest.raises(UserError, match=r'has .* GB free, and the run needs about 1000000.00 GB'):
+  with pytest.raises(UserError, match=r'has .* MB free, and the run needs about 1,000,000,000'):
     RunDir(tmp_path, make_config(), need_bytes=10**15)
   assert not (tmp_path / 'config.json').exists()
 
