@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_interrupted_anywhere_ends_like_the_undisturbed_run(
   for name in once:
     assert stable(again[name]) == stable(once[name])
   assert (tmp_path / 'run/samples.jsonl').read_bytes() == (workdir / 'samples.jsonl').read_bytes()
+
+
+def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(
+  finished, tmp_path, caplog
+):
+  workdir, config, _ = finished
+  shutil.copytree(workdir, tmp_path / 'run')
+  (tmp_path / 'run/summary.json').unlink()
+  newest = tmp_path / 'run/checkpoints' / str(config.rl.steps)
+  for file in (newest / 'state').glob('ocdbt.process_0/d/*'):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+  train(config, tmp_path / 'run')
+  assert f'{newest} is damaged' in caplog.text
+  assert newest.with_name(f'{newest.name}.damaged').is_dir()
+  same_params(workdir, tmp_path / 'run')
+  each_step_once(tmp_path / 'run', config)
 
 
 def test_two_steps_of_a_run_draw_different_noise(finished):
