@@ -2,8 +2,7 @@
 SwiGLU).
 
 Sizes: B rows, L tokens given, S cache slots, D width, H heads, KV key-value heads, V vocabulary. A
-position of -1 marks padding, and a query at position q sees every key at a position in [0, q]: left
-padding, right padding and unused cache slots need no masks of their own.
+position of -1 marks padding; see `attention.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from rljax.models import attention
+from rljax.models.linear import project
 from rljax.models.specs import specs
 
 # Below this depth an unrolled program is both faster to run (6 to 12 % in training) and quick to
@@ -93,18 +94,31 @@ class Model(NamedTuple):
       None)`.
     init_cache: `(rows, slots) -> ` an empty cache.
     specs: tree of `Spec`, the shape of `params`.
+    features: like `apply`, up to the head: activations `[B, L, D]`; takes `segments [B, L]` of
+      packed rows too. None for a model that offers `apply` alone.
+    unembed: `(params, activations [..., D]) -> logits [..., V]`, float32; the head.
   """
 
   apply: Callable[..., tuple[jax.Array, Any]]
   init_cache: Callable[[int, int], Any]
   specs: Any
+  features: Callable[..., tuple[jax.Array, Any]] | None = None
+  unembed: Callable[[Any, jax.Array], jax.Array] | None = None
 
 
 def decoder(config: DecoderConfig) -> Model:
   """The decoder of these sizes as a `Model`."""
 
+  def features(params, tokens, positions, cache=None, segments=None):
+    return _features(config, params, tokens, positions, cache, segments)
+
+  def unembed(params, x):
+    head = params['embedding' if config.tied else 'head'].astype(x.dtype)
+    return jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+
   def apply(params, tokens, positions, cache=None, segments=None):
-    return _apply(config, params, tokens, positions, cache, segments)
+    x, cache = features(params, tokens, positions, cache, segments)
+    return unembed(params, x), cache
 
   def init_cache(rows, slots):
     dtype = jnp.dtype(config.dtype)
@@ -116,7 +130,7 @@ def decoder(config: DecoderConfig) -> Model:
       index=jnp.zeros((), jnp.int32),
     )
 
-  return Model(apply, init_cache, specs(config))
+  return Model(apply, init_cache, specs(config), features, unembed)
 
 
 def token_positions(tokens: jax.Array) -> jax.Array:
@@ -125,22 +139,22 @@ def token_positions(tokens: jax.Array) -> jax.Array:
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
-def _apply(config, params, tokens, positions, cache, segments):
-  """Logits `[B, L, V]`, float32; packed examples have different `segments [B, L]`."""
+def _features(config, params, tokens, positions, cache, segments):
+  """Activations `[B, L, D]` before the head; packed examples have different `segments [B, L]`."""
   dtype = jnp.dtype(config.dtype)
   x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
   rope = _rope(positions, config.head_dim, config.rope_theta)
   if cache is None:
-    visible = _visible(positions, positions)
+    visible = attention.visible(positions, positions)
     if segments is not None:
       visible &= segments[:, :, None] == segments[:, None, :]
 
     def layer(x, weights):
       query, key, value = _project(config, weights, x, rope)
-      x = x + _attend(
-        query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible, weights
+      mixed = _attend(
+        config, query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible
       )
-      return x + _feed_forward(config, weights, x), None
+      return _rest(config, weights, x, mixed), None
 
     unroll = config.num_layers if config.num_layers <= _UNROLL_LAYERS else 1
     x, _ = jax.lax.scan(layer, x, params['layers'], unroll=unroll)
@@ -148,7 +162,7 @@ def _apply(config, params, tokens, positions, cache, segments):
     if segments is not None:
       raise ValueError('Packed rows (segments) are for training; a cache holds one example a row.')
     slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    visible = _visible(positions, slots)
+    visible = attention.visible(positions, slots)
     keys, values = [], []
     for i in range(config.num_layers):
       weights = jax.tree.map(lambda leaf, i=i: leaf[i], params['layers'])
@@ -163,53 +177,33 @@ def _apply(config, params, tokens, positions, cache, segments):
           cache.values[i], value.transpose(0, 2, 1, 3), (0, 0, cache.index, 0)
         )
       )
-      x = x + _attend(query, keys[i], values[i], visible, weights)
-      x = x + _feed_forward(config, weights, x)
+      x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible))
     cache = Cache(tuple(keys), tuple(values), slots, cache.index + tokens.shape[1])
-  x = _rms_norm(x, params['final_norm'], config.norm_eps)
-  head = params['embedding' if config.tied else 'head'].astype(dtype)
-  return jnp.einsum('bld,vd->blv', x, head, preferred_element_type=jnp.float32), cache
-
-
-def _visible(query_positions, key_positions):
-  """bool `[B, L, S]`: which keys each query may look at."""
-  keys = key_positions[:, None, :]
-  return (keys >= 0) & (keys <= query_positions[:, :, None])
+  return _rms_norm(x, params['final_norm'], config.norm_eps), cache
 
 
 def _project(config, weights, x, rope):
   """Rotated query `[B, L, H, dh]`, rotated key and value `[B, L, KV, dh]`."""
   x = _rms_norm(x, weights['attention_norm'], config.norm_eps)
-  query = jnp.einsum('bld,dhk->blhk', x, weights['query'].astype(x.dtype))
-  both = jnp.einsum('bld,dchk->cblhk', x, weights['key_value'].astype(x.dtype))
+  query = project('bld,dhk->blhk', x, weights['query'])
+  both = project('bld,dchk->cblhk', x, weights['key_value'])
   return _rotate(query, rope), _rotate(both[0], rope), both[1]
 
 
-def _attend(query, key, value, visible, weights):
-  """Attention of query `[B, L, H, dh]` over key `[B, KV, dh, S]` and value `[B, KV, S, dh]`."""
-  rows, length, heads, width = query.shape
-  groups = key.shape[1]
-  # One free axis a side, [B, KV, heads a group * L, dh]: with two, XLA's CPU backend leaves its
-  # fast matrix product and a decoding step takes ten times as long.
-  query = query.reshape(rows, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
-  logits = jnp.einsum(
-    'bgqk,bgks->bgqs',
-    query.reshape(rows, groups, -1, width),
-    key,
-    preferred_element_type=jnp.float32,
-  ).reshape(rows, groups, heads // groups, length, -1)
-  logits = jnp.where(visible[:, None, None], logits * width**-0.5, -1e30)
-  probs = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-  mixed = jnp.einsum('bgqs,bgsk->bgqk', probs.reshape(rows, groups, -1, probs.shape[-1]), value)
-  mixed = mixed.reshape(rows, groups, heads // groups, length, width).transpose(0, 3, 1, 2, 4)
-  mixed = mixed.reshape(rows, length, heads, width)
-  return jnp.einsum('blhk,hkd->bld', mixed, weights['attention_out'].astype(mixed.dtype))
+def _attend(config, query, key, value, visible):
+  return attention.attend(query, key, value, visible, scale=config.head_dim**-0.5)
+
+
+def _rest(config, weights, x, mixed):
+  """The layer after its attention: output projection and feed-forward block."""
+  x = x + project('blhk,hkd->bld', mixed, weights['attention_out'])
+  return x + _feed_forward(config, weights, x)
 
 
 def _feed_forward(config, weights, x):
   x = _rms_norm(x, weights['ff_norm'], config.norm_eps)
-  both = jnp.einsum('bld,dcf->cblf', x, weights['gate_up'].astype(x.dtype))
-  return jnp.einsum('blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'].astype(x.dtype))
+  both = project('bld,dcf->cblf', x, weights['gate_up'])
+  return project('blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'])
 
 
 def _rms_norm(x, scale, eps):
