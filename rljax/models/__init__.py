@@ -1,6 +1,6 @@
 """Models behind one plain function: `apply(params, tokens, positions, cache)`."""
 
-from rljax.models.decoder import Cache as Cache
+from rljax.models.cache import Cache as Cache
 from rljax.models.decoder import DecoderConfig as DecoderConfig
 from rljax.models.decoder import Model as Model
 from rljax.models.decoder import decoder as decoder

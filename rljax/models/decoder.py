@@ -11,11 +11,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from rljax.models import attention
+from rljax.models import cache as caches
 from rljax.models.linear import project
 from rljax.models.specs import specs
 
@@ -66,26 +66,6 @@ class DecoderConfig:
       raise ValueError(f'head_dim is {self.head_dim}; rotary embedding needs an even number.')
 
 
-@flax.struct.dataclass
-class Cache:
-  """Keys and values of the tokens seen so far.
-
-  Per-layer arrays in a tuple, keys with the slots last: a scan over one stacked cache copies it at
-  every step, and this layout makes both products of a decoding step contiguous.
-
-  Attributes:
-    keys: per layer `[B, KV, head_dim, S]`, rotated.
-    values: per layer `[B, KV, S, head_dim]`.
-    positions: int32 `[B, S]`, -1 where empty or padding.
-    index: int32 `[]`, the next slot to write.
-  """
-
-  keys: tuple[jax.Array, ...]
-  values: tuple[jax.Array, ...]
-  positions: jax.Array
-  index: jax.Array
-
-
 class Model(NamedTuple):
   """What the sampler, the scorer and the loops need to know of a model.
 
@@ -94,9 +74,12 @@ class Model(NamedTuple):
       None)`.
     init_cache: `(rows, slots) -> ` an empty cache.
     specs: tree of `Spec`, the shape of `params`.
-    features: like `apply`, up to the head: activations `[B, L, D]`; takes `segments [B, L]` of
-      packed rows too. None for a model that offers `apply` alone.
+    features: like `apply`, up to the head: activations `[B, L, D]`. It also takes `segments [B, L]`
+      of packed rows, and `fork=(Tp, G)` for rows that hold a prompt of Tp tokens and then its G
+      continuations, which see the prompt and themselves. None for a model that offers `apply`
+      alone.
     unembed: `(params, activations [..., D]) -> logits [..., V]`, float32; the head.
+    unstack: `params -> params` in the form in which decoding reads them fastest.
   """
 
   apply: Callable[..., tuple[jax.Array, Any]]
@@ -104,33 +87,38 @@ class Model(NamedTuple):
   specs: Any
   features: Callable[..., tuple[jax.Array, Any]] | None = None
   unembed: Callable[[Any, jax.Array], jax.Array] | None = None
+  unstack: Callable[[Any], Any] = lambda params: params
 
 
 def decoder(config: DecoderConfig) -> Model:
   """The decoder of these sizes as a `Model`."""
 
-  def features(params, tokens, positions, cache=None, segments=None):
-    return _features(config, params, tokens, positions, cache, segments)
+  def features(params, tokens, positions, cache=None, *, segments=None, fork=None):
+    return _features(config, params, tokens, positions, cache, segments, fork)
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
     return jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
 
-  def apply(params, tokens, positions, cache=None, segments=None):
-    x, cache = features(params, tokens, positions, cache, segments)
+  def apply(params, tokens, positions, cache=None):
+    x, cache = features(params, tokens, positions, cache)
     return unembed(params, x), cache
 
   def init_cache(rows, slots):
-    dtype = jnp.dtype(config.dtype)
-    heads, width = config.num_kv_heads, config.head_dim
-    return Cache(
-      keys=tuple(jnp.zeros((rows, heads, width, slots), dtype) for _ in range(config.num_layers)),
-      values=tuple(jnp.zeros((rows, heads, slots, width), dtype) for _ in range(config.num_layers)),
-      positions=jnp.full((rows, slots), -1, jnp.int32),
-      index=jnp.zeros((), jnp.int32),
+    return caches.empty(
+      rows,
+      slots,
+      layers=config.num_layers,
+      kv_heads=config.num_kv_heads,
+      head_dim=config.head_dim,
+      dtype=jnp.dtype(config.dtype),
     )
 
-  return Model(apply, init_cache, specs(config), features, unembed)
+  def unstack(params):
+    # A slice of a stacked weight would be copied at every step of a decoding loop.
+    return {**params, 'layers': tuple(_layer(params, i) for i in range(config.num_layers))}
+
+  return Model(apply, init_cache, specs(config), features, unembed, unstack)
 
 
 def token_positions(tokens: jax.Array) -> jax.Array:
@@ -139,59 +127,98 @@ def token_positions(tokens: jax.Array) -> jax.Array:
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
-def _features(config, params, tokens, positions, cache, segments):
-  """Activations `[B, L, D]` before the head; packed examples have different `segments [B, L]`."""
+def _features(config, params, tokens, positions, cache, segments, fork):
+  """Activations `[B, L, D]` before the head; see `Model.features`."""
   dtype = jnp.dtype(config.dtype)
   x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
   rope = _rope(positions, config.head_dim, config.rope_theta)
   if cache is None:
-    visible = attention.visible(positions, positions)
-    if segments is not None:
-      visible &= segments[:, :, None] == segments[:, None, :]
+    attend = (
+      _plain(config, positions, segments) if fork is None else _forked(config, positions, *fork)
+    )
 
     def layer(x, weights):
-      query, key, value = _project(config, weights, x, rope)
-      mixed = _attend(
-        config, query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible
-      )
-      return _rest(config, weights, x, mixed), None
+      return _rest(config, weights, x, attend(*_project(config, weights, x, rope))), None
 
     unroll = config.num_layers if config.num_layers <= _UNROLL_LAYERS else 1
     x, _ = jax.lax.scan(layer, x, params['layers'], unroll=unroll)
   else:
-    if segments is not None:
-      raise ValueError('Packed rows (segments) are for training; a cache holds one example a row.')
+    if segments is not None or fork is not None:
+      raise ValueError('segments and fork are for whole rows; a cache holds one sequence a row.')
     slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    visible = attention.visible(positions, slots)
+    own, prefix = attention.visible(positions, slots), cache.prefix
+    before = None if prefix is None else attention.visible(positions, prefix.positions)
     keys, values = [], []
     for i in range(config.num_layers):
-      weights = jax.tree.map(lambda leaf, i=i: leaf[i], params['layers'])
+      weights = _layer(params, i)
       query, key, value = _project(config, weights, x, rope)
-      keys.append(
-        jax.lax.dynamic_update_slice(
-          cache.keys[i], key.transpose(0, 2, 3, 1), (0, 0, 0, cache.index)
-        )
-      )
-      values.append(
-        jax.lax.dynamic_update_slice(
-          cache.values[i], value.transpose(0, 2, 1, 3), (0, 0, cache.index, 0)
-        )
-      )
-      x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible))
-    cache = Cache(tuple(keys), tuple(values), slots, cache.index + tokens.shape[1])
+      key, value = caches.write(cache, i, key, value)
+      sets = [attention.Keys(key, value, own)]
+      if prefix is not None:
+        sets.append(attention.Keys(prefix.keys[i], prefix.values[i], before))
+      x = _rest(config, weights, x, attention.attend(query, *sets, scale=config.head_dim**-0.5))
+      keys.append(key)
+      values.append(value)
+    cache = caches.Cache(
+      tuple(keys), tuple(values), slots, cache.index + tokens.shape[1], cache.prefix
+    )
   return _rms_norm(x, params['final_norm'], config.norm_eps), cache
+
+
+def _layer(params, i):
+  """Weights of layer i, of stacked layers or of a tuple of layers."""
+  layers = params['layers']
+  return layers[i] if isinstance(layers, tuple) else jax.tree.map(lambda leaf: leaf[i], layers)
+
+
+def _keys(key, value, visible):
+  return attention.Keys(key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3), visible)
+
+
+def _plain(config, positions, segments):
+  """Attention of whole rows over themselves; packed examples have different `segments [B, L]`."""
+  visible = attention.visible(positions, positions)
+  if segments is not None:
+    visible &= segments[:, :, None] == segments[:, None, :]
+
+  def attend(query, key, value):
+    return attention.attend(query, _keys(key, value, visible), scale=config.head_dim**-0.5)
+
+  return attend
+
+
+def _forked(config, positions, width, copies):
+  """Attention in rows of a prompt and its continuations `[P, width + copies * T]`."""
+
+  def split(x):
+    return x[:, :width], x[:, width:].reshape(x.shape[0] * copies, -1, *x.shape[2:])
+
+  prompt, rest = split(positions)
+  in_prompt = attention.visible(prompt, prompt)
+  before, own = attention.visible(rest, prompt), attention.visible(rest, rest)
+
+  def attend(query, key, value):
+    (query, later), (key, later_key), (value, later_value) = map(split, (query, key, value))
+    scale = config.head_dim**-0.5
+    first = attention.attend(query, _keys(key, value, in_prompt), scale=scale)
+    after = attention.attend(
+      later,
+      _keys(later_key, later_value, own),
+      _keys(key, value, before),
+      scale=scale,
+    )
+    return jnp.concatenate([first, after.reshape(len(first), -1, *first.shape[2:])], axis=1)
+
+  return attend
 
 
 def _project(config, weights, x, rope):
   """Rotated query `[B, L, H, dh]`, rotated key and value `[B, L, KV, dh]`."""
   x = _rms_norm(x, weights['attention_norm'], config.norm_eps)
   query = project('bld,dhk->blhk', x, weights['query'])
-  both = project('bld,dchk->cblhk', x, weights['key_value'])
-  return _rotate(query, rope), _rotate(both[0], rope), both[1]
-
-
-def _attend(config, query, key, value, visible):
-  return attention.attend(query, key, value, visible, scale=config.head_dim**-0.5)
+  key = project('bld,dhk->blhk', x, weights['key_value'][:, 0])
+  value = project('bld,dhk->blhk', x, weights['key_value'][:, 1])
+  return _rotate(query, rope), _rotate(key, rope), value
 
 
 def _rest(config, weights, x, mixed):
@@ -202,8 +229,15 @@ def _rest(config, weights, x, mixed):
 
 def _feed_forward(config, weights, x):
   x = _rms_norm(x, weights['ff_norm'], config.norm_eps)
-  both = project('bld,dcf->cblf', x, weights['gate_up'])
-  return project('blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'])
+  gate = project('bld,df->blf', x, weights['gate_up'][:, 0])
+  up = project('bld,df->blf', x, weights['gate_up'][:, 1])
+  return project('blf,fd->bld', _gated(gate, up), weights['down'])
+
+
+@jax.checkpoint
+def _gated(gate, up):
+  """SwiGLU; of its values only the two arguments are kept for the gradient."""
+  return jax.nn.silu(gate) * up
 
 
 def _rms_norm(x, scale, eps):
