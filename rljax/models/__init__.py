@@ -1,5 +1,6 @@
 """Models behind one plain function: `apply(params, tokens, positions, cache)`."""
 
+from rljax.models import lora as lora
 from rljax.models.decoder import Cache as Cache
 from rljax.models.decoder import DecoderConfig as DecoderConfig
 from rljax.models.decoder import Model as Model

@@ -1,0 +1,128 @@
+"""Low-rank adapters of a frozen base (LoRA, arXiv 2106.09685): what is trained is a small tree of
+its own.
+
+The adapter has the base's nested names and, for every adapted projection, factors `a` and `b`; the
+base is shared with whoever else uses it, the reference model first of all:
+
+    tree = lora.specs(model.specs, rank=8)
+    adapter = models.init(key, tree)                       # b is 0: the policy is the base
+    params = lora.join(base, adapter, alpha=16.0)          # for model.apply; copies nothing
+    plain = lora.merge(params)                             # ordinary parameters again
+
+In a train step the base is an argument that is neither differentiated nor donated:
+
+    def step(state, base, batch):
+      policy = lambda adapter, rows: score(lora.join(base, adapter, alpha=16.0), rows)
+      return make_train_step(policy, method, tx)(state, batch)
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rljax.models.linear import LowRank
+from rljax.models.specs import Spec, is_spec
+
+# Projections of the decoder by name: how many axes after that of the layers are inputs, and how
+# many number the projections that are stored side by side.
+_AXES = {
+  'query': (1, 0),
+  'key_value': (1, 1),
+  'attention_out': (2, 0),
+  'gate_up': (1, 1),
+  'down': (1, 0),
+}
+
+
+def specs(base: Any, *, rank: int, targets: Sequence[str] = ('*',)) -> dict[str, Any]:
+  """The adapter's parameters as a tree of `Spec`, for `models.init` and the sharding rules.
+
+  Fused projections get factors for each of their parts, as separate projections would: an adapter
+  means the same in libraries that do not fuse.
+
+  Args:
+    base: the decoder's tree of `Spec`.
+    rank: R.
+    targets: patterns (`*` any letters, `?` one) over the paths of projections, such as
+      'layers/query'; '*' takes every projection.
+
+  Returns:
+    `a` starts at PEFT's standard deviation, `(3 * inputs) ** -0.5`, `b` at 0.
+
+  Raises:
+    ValueError: if the rank is below 1 or a pattern fits no projection.
+  """
+  if rank < 1:
+    raise ValueError(f'rank is {rank}; it must be at least 1.')
+  leaves = jax.tree_util.tree_leaves_with_path(base, is_leaf=is_spec)
+  found = {'/'.join(key.key for key in path): spec for path, spec in leaves}
+  found = {path: spec for path, spec in found.items() if path.split('/')[-1] in _AXES}
+  for pattern in targets:
+    if not fnmatch.filter(found, pattern):
+      near = difflib.get_close_matches(pattern, found, 1)
+      hint = f'Did you mean {near[0]!r}? ' if near else ''
+      raise ValueError(
+        f'The LoRA target {pattern!r} fits no projection. {hint}Projections: {", ".join(found)}.'
+      )
+  tree: dict[str, Any] = {}
+  for path, spec in found.items():
+    if any(fnmatch.fnmatchcase(path, pattern) for pattern in targets):
+      *parents, name = path.split('/')
+      node = tree
+      for parent in parents:
+        node = node.setdefault(parent, {})
+      node[name] = _factors(spec, rank, *_AXES[name])
+  return tree
+
+
+def join(base: Any, adapter: Any, *, alpha: float) -> Any:
+  """Parameters for `model.apply`: the base's arrays themselves, with the factors beside them.
+
+  The product of the factors counts `alpha / rank`.
+  """
+  if adapter.keys() == {'a', 'b'}:
+    return LowRank(base, adapter['a'], adapter['b'], alpha / adapter['a'].shape[-1])
+  return base | {name: join(base[name], part, alpha=alpha) for name, part in adapter.items()}
+
+
+def merge(params: Any) -> Any:
+  """Joined parameters as plain ones: `base + scale * a @ b`, summed in float32, in the base's type.
+
+  Arrays that have no factors are handed through.
+  """
+
+  def leaf(weight):
+    return _product(weight) if isinstance(weight, LowRank) else weight
+
+  return jax.tree.map(leaf, params, is_leaf=lambda x: isinstance(x, LowRank))
+
+
+def _factors(spec: Spec, rank: int, inputs: int, parts: int) -> dict[str, Spec]:
+  """Specs of a and b of one projection `[layer, inputs..., parts..., outputs...]`."""
+  first, last = 1 + inputs, 1 + inputs + parts
+  (layer, *_), (layer_axis, *_) = spec.shape, spec.axes
+  scale = (3 * math.prod(spec.shape[1:first])) ** -0.5
+  return {
+    'a': Spec((*spec.shape[:last], rank), (*spec.axes[:last], None), scale),
+    'b': Spec(
+      (layer, *spec.shape[first:last], rank, *spec.shape[last:]),
+      (layer_axis, *spec.axes[first:last], None, *spec.axes[last:]),
+      0.0,
+    ),
+  }
+
+
+def _product(weight: LowRank) -> jax.Array:
+  base, a, b = weight.base, weight.a, weight.b
+  parts = a.ndim + b.ndim - base.ndim - 3  # layers and parts are in both, and so is the rank
+  inputs = a.ndim - 2 - parts
+  i, p, o = 'defg'[:inputs], 'pq'[:parts], 'uvwxyz'[: b.ndim - 2 - parts]
+  delta = jnp.einsum(f'l{i}{p}R,l{p}R{o}->l{i}{p}{o}', a.astype(jnp.float32), b.astype(jnp.float32))
+  return (base.astype(jnp.float32) + weight.scale * delta).astype(base.dtype)
