@@ -52,11 +52,13 @@ def from_nnx(
     (without metadata: replicated) and NaN for a scale, since the module drew its own values.
   """
   graph, variables, rest = nnx.split(module, nnx.Param, ...)
-  paths = [(tuple(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(variables)]
+  flat: Any = nnx.to_flat_state(variables)
+  paths = [(tuple(map(str, path)), path, leaf) for path, leaf in flat]
 
   def bind(params):
     leaves = [(path, leaf.replace(_get(params, names))) for names, path, leaf in paths]
-    return nnx.merge(graph, nnx.from_flat_state(leaves), rest)
+    # Copied, so that a call may write to its variables: those of `rest` belong to no trace.
+    return nnx.merge(graph, nnx.from_flat_state(leaves), rest, copy=True)
 
   params = _nest((names, leaf.get_value()) for names, _, leaf in paths)
   specs = _nest(
