@@ -51,7 +51,8 @@ def from_nnx(
     The model, whose `specs` have the names of the variables' sharding metadata as logical axes
     (without metadata: replicated) and NaN for a scale, since the module drew its own values.
   """
-  graph, variables, rest = nnx.split(module, nnx.Param, ...)
+  graph, *states = nnx.split(module, nnx.Param, ...)
+  variables, rest = states
   flat: Any = nnx.to_flat_state(variables)
   paths = [(tuple(map(str, path)), path, leaf) for path, leaf in flat]
 
