@@ -13,12 +13,27 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+# Projections of the decoder by name: how many axes after that of the layers are inputs, and how
+# many number the projections that are stored side by side.
+PROJECTIONS = {
+  'query': (1, 0),
+  'key_value': (1, 1),
+  'attention_out': (2, 0),
+  'gate_up': (1, 1),
+  'down': (1, 0),
+}
+
 
 def project(equation: str, x: jax.Array, weight: Any) -> jax.Array:
   """`einsum(equation, x, weight)` in the type of the activations."""
   if hasattr(weight, 'project'):
     return weight.project(equation, x)
   return jnp.einsum(equation, x, weight.astype(x.dtype))
+
+
+def dense(weight: Any) -> jax.Array:
+  """The array that a weight stands for."""
+  return weight.dense() if hasattr(weight, 'dense') else weight
 
 
 @flax.struct.dataclass

@@ -27,18 +27,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rljax.models.linear import LowRank
+from rljax.models.linear import PROJECTIONS, LowRank, dense
 from rljax.models.specs import Spec, is_spec
-
-# Projections of the decoder by name: how many axes after that of the layers are inputs, and how
-# many number the projections that are stored side by side.
-_AXES = {
-  'query': (1, 0),
-  'key_value': (1, 1),
-  'attention_out': (2, 0),
-  'gate_up': (1, 1),
-  'down': (1, 0),
-}
 
 
 def specs(base: Any, *, rank: int, targets: Sequence[str] = ('*',)) -> dict[str, Any]:
@@ -63,7 +53,7 @@ def specs(base: Any, *, rank: int, targets: Sequence[str] = ('*',)) -> dict[str,
     raise ValueError(f'rank is {rank}; it must be at least 1.')
   leaves = jax.tree_util.tree_leaves_with_path(base, is_leaf=is_spec)
   found = {'/'.join(key.key for key in path): spec for path, spec in leaves}
-  found = {path: spec for path, spec in found.items() if path.split('/')[-1] in _AXES}
+  found = {path: spec for path, spec in found.items() if path.split('/')[-1] in PROJECTIONS}
   for pattern in targets:
     if not fnmatch.filter(found, pattern):
       near = difflib.get_close_matches(pattern, found, 1)
@@ -78,7 +68,7 @@ def specs(base: Any, *, rank: int, targets: Sequence[str] = ('*',)) -> dict[str,
       node = tree
       for parent in parents:
         node = node.setdefault(parent, {})
-      node[name] = _factors(spec, rank, *_AXES[name])
+      node[name] = _factors(spec, rank, *PROJECTIONS[name])
   return tree
 
 
@@ -95,13 +85,13 @@ def join(base: Any, adapter: Any, *, alpha: float) -> Any:
 def merge(params: Any) -> Any:
   """Joined parameters as plain ones: `base + scale * a @ b`, summed in float32, in the base's type.
 
-  Arrays that have no factors are handed through.
+  Arrays that have no factors are handed through, a quantized base is expanded.
   """
 
   def leaf(weight):
-    return _product(weight) if isinstance(weight, LowRank) else weight
+    return _product(weight) if isinstance(weight, LowRank) else dense(weight)
 
-  return jax.tree.map(leaf, params, is_leaf=lambda x: isinstance(x, LowRank))
+  return jax.tree.map(leaf, params, is_leaf=lambda x: hasattr(x, 'project'))
 
 
 def _factors(spec: Spec, rank: int, inputs: int, parts: int) -> dict[str, Spec]:
@@ -120,7 +110,7 @@ def _factors(spec: Spec, rank: int, inputs: int, parts: int) -> dict[str, Spec]:
 
 
 def _product(weight: LowRank) -> jax.Array:
-  base, a, b = weight.base, weight.a, weight.b
+  base, a, b = dense(weight.base), weight.a, weight.b
   parts = a.ndim + b.ndim - base.ndim - 3  # layers and parts are in both, and so is the rank
   inputs = a.ndim - 2 - parts
   i, p, o = 'defg'[:inputs], 'pq'[:parts], 'uvwxyz'[: b.ndim - 2 - parts]

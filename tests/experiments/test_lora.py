@@ -18,7 +18,8 @@ from rljax.models import lora
 
 def tiny():
   config = cli.settle(lora_config.get_config(), tiny=True)
-  return changed(config, entropy_coef=0.1)  # a gradient, though so small a model earns no reward
+  # A gradient, though so small a model earns no reward; and the first checkpoint is kept.
+  return changed(config, entropy_coef=0.1, checkpoint__keep_last=3)
 
 
 def changed(config, **changes):
