@@ -11,14 +11,29 @@ import jax
 import jax.numpy as jnp
 
 
-def visible(query_positions: jax.Array, key_positions: jax.Array) -> jax.Array:
-  """bool `[B, L, S]`: which keys each query may look at, from positions `[B, L]` and `[B, S]`."""
-  keys = key_positions[:, None, :]
-  return (keys >= 0) & (keys <= query_positions[:, :, None])
+def visible(query_positions: jax.Array, key_positions: jax.Array, window: int = 0) -> jax.Array:
+  """bool `[B, L, S]`: which keys each query may look at, from positions `[B, L]` and `[B, S]`.
+
+  With a window, only so many of the latest positions, the query's own included; 0: all.
+  """
+  keys, queries = key_positions[:, None, :], query_positions[:, :, None]
+  seen = (keys >= 0) & (keys <= queries)
+  return seen & (queries - keys < window) if window else seen
+
+
+def softcap(logits: jax.Array, cap: float | None) -> jax.Array:
+  """Logits bounded by `cap * tanh(logits / cap)` (Gemma 2, arXiv 2408.00118); None: as they are."""
+  return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
 def attend(
-  query: jax.Array, key: jax.Array, value: jax.Array, visible: jax.Array, *, scale: float
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  visible: jax.Array,
+  *,
+  scale: float,
+  cap: float | None = None,
 ) -> jax.Array:
   """Softmax attention, `[B, L, H, dh]`; the softmax is in float32.
 
@@ -28,6 +43,7 @@ def attend(
     value: `[B, KV, S, dh]`.
     visible: bool `[B, L, S]`.
     scale: of the products.
+    cap: see `softcap`; None leaves the scaled products as they are.
   """
   rows, length, heads, width = query.shape
   groups = key.shape[1]
@@ -40,7 +56,7 @@ def attend(
     key,
     preferred_element_type=jnp.float32,
   ).reshape(rows, groups, heads // groups, length, -1)
-  logits = jnp.where(visible[:, None, None], logits * scale, -1e30)
+  logits = jnp.where(visible[:, None, None], softcap(logits * scale, cap), -1e30)
   probs = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
   mixed = jnp.einsum('bgqs,bgsk->bgqk', probs.reshape(rows, groups, -1, probs.shape[-1]), value)
   mixed = mixed.reshape(rows, groups, heads // groups, length, width).transpose(0, 3, 1, 2, 4)

@@ -1,5 +1,5 @@
-"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention,
-SwiGLU).
+"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention, gated
+feed-forward blocks); `DecoderConfig` says which family it belongs to.
 
 Sizes: B rows, L tokens given, S cache slots, D width, H heads, KV key-value heads, V vocabulary. A
 position of -1 marks padding; see `attention.py`.
@@ -7,7 +7,6 @@ position of -1 marks padding; see `attention.py`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,55 +14,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from rljax.models import attention
+from rljax.models import attention, rope
+from rljax.models.config import DecoderConfig
 from rljax.models.linear import project
+from rljax.models.norm import rms_norm
 from rljax.models.specs import specs
 
 # Below this depth an unrolled program is both faster to run (6 to 12 % in training) and quick to
 # compile; above it one scanned layer keeps compile time flat in depth.
 _UNROLL_LAYERS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-  """Sizes of a decoder.
-
-  Attributes:
-    vocab_size: V.
-    dim: width of the residual stream, D.
-    num_layers: layers.
-    num_heads: query heads.
-    num_kv_heads: key-value heads; divides num_heads.
-    head_dim: width of a head; even.
-    ff_dim: hidden width of the feed-forward block.
-    rope_theta: base of the rotary frequencies.
-    norm_eps: added to the mean square in RMSNorm.
-    tied: whether the head is the embedding.
-    dtype: type of activations; logits are always float32.
-  """
-
-  vocab_size: int
-  dim: int
-  num_layers: int
-  num_heads: int
-  num_kv_heads: int
-  head_dim: int
-  ff_dim: int
-  rope_theta: float = 10_000.0
-  norm_eps: float = 1e-6
-  tied: bool = True
-  dtype: str = 'float32'
-
-  def __post_init__(self):
-    for name in ('vocab_size', 'dim', 'num_layers', 'num_heads', 'num_kv_heads', 'ff_dim'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1.')
-    if self.num_heads % self.num_kv_heads:
-      raise ValueError(
-        f'num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads}).'
-      )
-    if self.head_dim % 2 or self.head_dim < 2:
-      raise ValueError(f'head_dim is {self.head_dim}; rotary embedding needs an even number.')
 
 
 @flax.struct.dataclass
@@ -114,7 +73,8 @@ def decoder(config: DecoderConfig) -> Model:
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
-    return jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+    logits = jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+    return attention.softcap(logits, config.logit_softcap)
 
   def apply(params, tokens, positions, cache=None, segments=None):
     x, cache = features(params, tokens, positions, cache, segments)
@@ -141,32 +101,37 @@ def token_positions(tokens: jax.Array) -> jax.Array:
 
 def _features(config, params, tokens, positions, cache, segments):
   """Activations `[B, L, D]` before the head; packed examples have different `segments [B, L]`."""
-  dtype = jnp.dtype(config.dtype)
-  x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
-  rope = _rope(positions, config.head_dim, config.rope_theta)
+  x = _embed(config, params, tokens)
+  windows, kinds = _kinds(config)
+  angles = [_angles(config, positions, window) for window in windows]
   if cache is None:
-    visible = attention.visible(positions, positions)
+    visible = [attention.visible(positions, positions, window) for window in windows]
     if segments is not None:
-      visible &= segments[:, :, None] == segments[:, None, :]
+      same = segments[:, :, None] == segments[:, None, :]
+      visible = [each & same for each in visible]
+    views = _choice(list(zip(angles, visible, strict=True)))
 
-    def layer(x, weights):
-      query, key, value = _project(config, weights, x, rope)
+    def layer(x, inputs):
+      weights, kind = inputs
+      angles, visible = views(kind)
+      query, key, value = _project(config, weights, x, angles)
       mixed = _attend(
         config, query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible
       )
       return _rest(config, weights, x, mixed), None
 
     unroll = config.num_layers if config.num_layers <= _UNROLL_LAYERS else 1
-    x, _ = jax.lax.scan(layer, x, params['layers'], unroll=unroll)
+    layer = _remat(config, layer, unroll)
+    x, _ = jax.lax.scan(layer, x, (params['layers'], jnp.asarray(kinds)), unroll=unroll)
   else:
     if segments is not None:
       raise ValueError('Packed rows (segments) are for training; a cache holds one example a row.')
     slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    visible = attention.visible(positions, slots)
+    visible = [attention.visible(positions, slots, window) for window in windows]
     keys, values = [], []
-    for i in range(config.num_layers):
+    for i, kind in enumerate(kinds):
       weights = jax.tree.map(lambda leaf, i=i: leaf[i], params['layers'])
-      query, key, value = _project(config, weights, x, rope)
+      query, key, value = _project(config, weights, x, angles[kind])
       keys.append(
         jax.lax.dynamic_update_slice(
           cache.keys[i], key.transpose(0, 2, 3, 1), (0, 0, 0, cache.index)
@@ -177,53 +142,94 @@ def _features(config, params, tokens, positions, cache, segments):
           cache.values[i], value.transpose(0, 2, 1, 3), (0, 0, cache.index, 0)
         )
       )
-      x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible))
+      x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible[kind]))
     cache = Cache(tuple(keys), tuple(values), slots, cache.index + tokens.shape[1])
-  return _rms_norm(x, params['final_norm'], config.norm_eps), cache
+  return _norm(config, x, params['final_norm']), cache
 
 
-def _project(config, weights, x, rope):
+def _embed(config, params, tokens):
+  dtype = jnp.dtype(config.dtype)
+  x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
+  # The scale is rounded to the activations' type first, as Gemma was trained.
+  return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, dtype)
+
+
+def _kinds(config):
+  """The distinct windows of the layers, and the number of each layer's own among them."""
+  windows = config.windows or (0,) * config.num_layers
+  distinct = tuple(dict.fromkeys(windows))
+  return distinct, [distinct.index(window) for window in windows]
+
+
+def _angles(config, positions, window):
+  """cos and sin for the layers with this window."""
+  if window and config.local_rope_theta is not None:
+    return rope.angles(positions, config.head_dim, config.local_rope_theta)
+  return rope.angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
+
+
+def _choice(options):
+  """A function from a traced number to one of `options`, pytrees of equal shapes."""
+  if len(options) == 1:
+    return lambda _: options[0]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *options)
+  return lambda i: jax.tree.map(lambda leaf: leaf[i], stacked)
+
+
+def _remat(config, layer, unroll):
+  """The layer with the config's choice of what the backward pass computes anew."""
+  if config.remat == 'none':
+    return layer
+  policy = {
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'full': jax.checkpoint_policies.nothing_saveable,
+  }[config.remat]
+  # In a loop the compiler has no first computation at hand to put in the place of the second.
+  return jax.checkpoint(layer, policy=policy, prevent_cse=unroll > 1)
+
+
+def _project(config, weights, x, angles):
   """Rotated query `[B, L, H, dh]`, rotated key and value `[B, L, KV, dh]`."""
-  x = _rms_norm(x, weights['attention_norm'], config.norm_eps)
+  x = _norm(config, x, weights['attention_norm'])
   query = project('bld,dhk->blhk', x, weights['query'])
   both = project('bld,dchk->cblhk', x, weights['key_value'])
-  return _rotate(query, rope), _rotate(both[0], rope), both[1]
+  if config.qkv_bias:
+    query += weights['query_bias'].astype(x.dtype)[None, None]
+    both += weights['key_value_bias'].astype(x.dtype)[:, None, None]
+  key, value = both[0], both[1]
+  if config.qk_norm:
+    query = _norm(config, query, weights['query_norm'])
+    key = _norm(config, key, weights['key_norm'])
+  return rope.rotate(query, angles), rope.rotate(key, angles), value
 
 
 def _attend(config, query, key, value, visible):
-  return attention.attend(query, key, value, visible, scale=config.head_dim**-0.5)
+  scale = config.head_dim**-0.5 if config.query_scale is None else config.query_scale
+  return attention.attend(query, key, value, visible, scale=scale, cap=config.attention_softcap)
 
 
 def _rest(config, weights, x, mixed):
   """The layer after its attention: output projection and feed-forward block."""
-  x = x + project('blhk,hkd->bld', mixed, weights['attention_out'])
-  return x + _feed_forward(config, weights, x)
+  mixed = project('blhk,hkd->bld', mixed, weights['attention_out'])
+  if config.out_bias:
+    mixed += weights['attention_out_bias'].astype(x.dtype)[None, None]
+  if config.post_norms:
+    mixed = _norm(config, mixed, weights['attention_post_norm'])
+  x = x + mixed
+  hidden = _feed_forward(config, weights, _norm(config, x, weights['ff_norm']))
+  if config.post_norms:
+    hidden = _norm(config, hidden, weights['ff_post_norm'])
+  return x + hidden
 
 
 def _feed_forward(config, weights, x):
-  x = _rms_norm(x, weights['ff_norm'], config.norm_eps)
   both = project('bld,dcf->cblf', x, weights['gate_up'])
-  return project('blf,fd->bld', jax.nn.silu(both[0]) * both[1], weights['down'])
+  if config.ff_bias:
+    both += weights['gate_up_bias'].astype(x.dtype)[:, None, None]
+  activation = {'silu': jax.nn.silu, 'gelu_tanh': jax.nn.gelu}[config.activation]
+  x = project('blf,fd->bld', activation(both[0]) * both[1], weights['down'])
+  return x + weights['down_bias'].astype(x.dtype)[None, None] if config.ff_bias else x
 
 
-def _rms_norm(x, scale, eps):
-  """RMSNorm with its mean square in float32."""
-  wide = x.astype(jnp.float32)
-  wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + eps)
-  return (wide * scale.astype(jnp.float32)[None, None]).astype(x.dtype)
-
-
-def _rope(positions, width, theta):
-  """cos and sin `[B, L, 1, width / 2]` of the rotary angles (RoFormer, arXiv 2104.09864)."""
-  frequencies = theta ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-  angles = jnp.maximum(positions, 0)[..., None, None] * frequencies[None, None, None]
-  return jnp.cos(angles), jnp.sin(angles)
-
-
-def _rotate(x, rope):
-  """Rotates the pairs (i, i + width / 2) of `x [B, L, heads, width]`, the Hugging Face pairing."""
-  cos, sin = rope
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
-    x.dtype
-  )
+def _norm(config, x, weight):
+  return rms_norm(x, weight, config.norm_eps, offset=1.0 if config.centered_norms else 0.0)

@@ -294,6 +294,13 @@ def test_specs_are_the_shapes_of_the_parameters(name):
     ({'num_layers': 0}, 'num_layers is 0'),
     ({'ff_dim': -4}, 'ff_dim is -4'),
     ({'num_kv_heads': 0}, 'num_kv_heads is 0'),
+    ({'activation': 'relu'}, "activation is 'relu'; it must be one of .'silu', 'gelu_tanh'."),
+    ({'remat': 'some'}, "remat is 'some'"),
+    ({'rope_scaling': 8.0}, 'rope_scaling is 8.0; it is Linear, Llama3 or Yarn'),
+    ({'windows': (4,)}, 'windows has 1 entries; it needs one for each of the 2 layers'),
+    ({'windows': (4, -1)}, 'windows is .4, -1.'),
+    ({'local_rope_theta': 10.0}, 'no layer has a window'),
+    ({'logit_softcap': 0.0}, 'logit_softcap is 0.0'),
   ],
 )
 def test_impossible_sizes_are_refused(change, message):
@@ -302,8 +309,8 @@ def test_impossible_sizes_are_refused(change, message):
 
 
 def test_an_unknown_field_is_refused():
-  with pytest.raises(TypeError, match='rope_scaling'):
-    dataclasses.replace(SMALL, rope_scaling=8.0)
+  with pytest.raises(TypeError, match='rope_factor'):
+    dataclasses.replace(SMALL, rope_factor=8.0)
 
 
 def test_segments_with_a_cache_are_refused():
