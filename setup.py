@@ -36,7 +36,6 @@ setup(
     'hf': ['datasets>=3.0', 'safetensors>=0.4', 'transformers>=4.50'],
     'notebooks': ['ipykernel>=6.29', 'nbclient>=0.10', 'nbformat>=5.10'],
     'verify': ['math-verify>=0.7', 'reasoning-gym>=0.1.20'],
-    'peft': ['peft>=0.15', 'safetensors>=0.4', 'torch>=2.6', 'transformers>=4.50'],
     'qlora': ['qwix>=0.1.8'],
     'peers': ['google-tunix>=0.1.5', 'trl>=0.20'],
     'test': [
