@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments import policy
 from experiments.errors import UserError
 from rljax import aggregation, data, methods, models, sampling, training
 from rljax.types import Method
@@ -24,6 +25,7 @@ class Parts(NamedTuple):
     model: the policy's functions.
     mesh: the devices.
     prompt_width: Tp, the task's longest prompt.
+    policy: what RL trains.
   """
 
   task: data.Task
@@ -31,6 +33,7 @@ class Parts(NamedTuple):
   model: models.Model
   mesh: Mesh
   prompt_width: int
+  policy: policy.Policy
 
 
 def check(config: ConfigDict) -> Parts:
@@ -49,9 +52,11 @@ def make_parts(config: ConfigDict) -> Parts:
     model = models.decoder(models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model))
     mesh = training.sharding.make_mesh(**config.mesh)
     training.sharding.params(model.specs, mesh)
+    trained = policy.from_config(config, model)
+    training.sharding.params(trained.specs, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(str(error)) from error
-  return Parts(task, tokenizer, model, mesh, task.max_prompt)
+  return Parts(task, tokenizer, model, mesh, task.max_prompt, trained)
 
 
 def method(config: ConfigDict) -> Method:
@@ -107,6 +112,7 @@ _LEAST = {
   'eval.problems': 1,
   'eval.samples': 1,
   'log.sample_prompts': 0,
+  'lora.rank': 0,
   'mesh.data': 1,
   'mesh.fsdp': 1,
   'mesh.tensor': 1,

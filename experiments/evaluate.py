@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from experiments import build, cli, display
 from experiments.evaluation import make_evaluator
+from experiments.policy import load_params
 from experiments.run_dir import atomic_write_json
-from rljax.checkpoints import restore_params
 
 
 def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path) -> dict[str, float]:
@@ -28,7 +28,7 @@ def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path) -> dict[str, fl
   """
   parts = build.check(config)
   evaluator = make_evaluator(config, parts)
-  params = restore_params(checkpoint, like=build.initial_params(parts, config.seed))
+  params = load_params(checkpoint, like=build.initial_params(parts, config.seed))
   metrics, _ = evaluator.greedy(params)
   return metrics | evaluator.sampled(params)
 

@@ -20,9 +20,9 @@ from absl import flags
 
 from experiments import build, cli
 from experiments.errors import UserError
+from experiments.policy import load_params
 from experiments.rollout import make_sampler
 from rljax import data, sampling
-from rljax.checkpoints import restore_params
 
 FLAGS = flags.FLAGS
 
@@ -31,7 +31,7 @@ def main() -> None:
   """Completes prompts from the command line or standard input until it ends."""
   config = cli.resolve_config()
   parts = build.check(config)
-  params = restore_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
+  params = load_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
   sampler = make_sampler(
     parts,
     group_size=FLAGS.samples,

@@ -27,27 +27,34 @@ class Keys(NamedTuple):
   visible: jax.Array
 
 
-def visible(query_positions: jax.Array, key_positions: jax.Array) -> jax.Array:
+def visible(query_positions: jax.Array, key_positions: jax.Array, window: int = 0) -> jax.Array:
   """bool `[R, L, S]`: which keys each query may look at.
 
   Args:
     query_positions: int `[R, L]`, or `[B, L]` where B / R rows share the keys: `[R, (B / R) * L,
       S]`.
     key_positions: int `[R, S]`.
+    window: how many of the latest positions are seen, the query's own included; 0: all.
   """
   queries = query_positions.reshape(key_positions.shape[0], -1)[:, :, None]
   keys = key_positions[:, None, :]
-  return (keys >= 0) & (keys <= queries)
+  seen = (keys >= 0) & (keys <= queries)
+  return seen & (queries - keys < window) if window else seen
 
 
-def attend(query: jax.Array, *sets: Keys, scale: float) -> jax.Array:
+def softcap(logits: jax.Array, cap: float | None) -> jax.Array:
+  """Logits bounded by `cap * tanh(logits / cap)` (Gemma 2, arXiv 2408.00118); None: as they are."""
+  return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+
+def attend(query: jax.Array, *sets: Keys, scale: float, cap: float | None = None) -> jax.Array:
   """Softmax attention of `query [B, L, H, dh]` over all sets of keys together, `[B, L, H, dh]`.
 
   Each set is passed over on its own, and the sums are put together as in the online softmax (arXiv
   1805.02867), so keys that several rows share are neither copied nor read twice. The softmax is in
-  float32.
+  float32. `cap` bounds the scaled products, see `softcap`.
   """
-  parts = [_partial(query, keys, scale) for keys in sets]
+  parts = [_partial(query, keys, scale, cap) for keys in sets]
   if len(parts) == 1:
     ((mixed, _, total),) = parts
   else:
@@ -58,7 +65,7 @@ def attend(query: jax.Array, *sets: Keys, scale: float) -> jax.Array:
   return (mixed / total).astype(query.dtype)
 
 
-def _partial(query, keys, scale):
+def _partial(query, keys, scale, cap):
   """Sum of `exp(logit - largest) * value` `[B, L, H, dh]`, largest logit and sum `[B, L, H, 1]`."""
   rows, length, heads, width = query.shape
   shared, groups = keys.key.shape[:2]
@@ -72,7 +79,7 @@ def _partial(query, keys, scale):
     keys.key,
     preferred_element_type=jnp.float32,
   ).reshape(shared, groups, shape[4], -1, keys.key.shape[2])
-  logits = jnp.where(keys.visible[:, None, None], logits * scale, -1e30)
+  logits = jnp.where(keys.visible[:, None, None], softcap(logits * scale, cap), -1e30)
   largest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
   weights = jnp.exp(logits - largest)
   total = jnp.sum(weights, axis=-1, keepdims=True)

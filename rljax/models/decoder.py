@@ -1,5 +1,5 @@
-"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention,
-SwiGLU).
+"""A decoder-only transformer as one plain function (RMSNorm, RoPE, grouped-query attention, gated
+feed-forward blocks); `DecoderConfig` says which family it belongs to.
 
 Sizes: B rows, L tokens given, S cache slots, D width, H heads, KV key-value heads, V vocabulary. A
 position of -1 marks padding; see `attention.py`.
@@ -7,63 +7,22 @@ position of -1 marks padding; see `attention.py`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rljax.models import attention
+from rljax.models import attention, rope
 from rljax.models import cache as caches
+from rljax.models.config import DecoderConfig
 from rljax.models.linear import project
+from rljax.models.norm import rms_norm
 from rljax.models.specs import specs
 
 # Below this depth an unrolled program is both faster to run (6 to 12 % in training) and quick to
 # compile; above it one scanned layer keeps compile time flat in depth.
 _UNROLL_LAYERS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-  """Sizes of a decoder.
-
-  Attributes:
-    vocab_size: V.
-    dim: width of the residual stream, D.
-    num_layers: layers.
-    num_heads: query heads.
-    num_kv_heads: key-value heads; divides num_heads.
-    head_dim: width of a head; even.
-    ff_dim: hidden width of the feed-forward block.
-    rope_theta: base of the rotary frequencies.
-    norm_eps: added to the mean square in RMSNorm.
-    tied: whether the head is the embedding.
-    dtype: type of activations; logits are always float32.
-  """
-
-  vocab_size: int
-  dim: int
-  num_layers: int
-  num_heads: int
-  num_kv_heads: int
-  head_dim: int
-  ff_dim: int
-  rope_theta: float = 10_000.0
-  norm_eps: float = 1e-6
-  tied: bool = True
-  dtype: str = 'float32'
-
-  def __post_init__(self):
-    for name in ('vocab_size', 'dim', 'num_layers', 'num_heads', 'num_kv_heads', 'ff_dim'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must be at least 1.')
-    if self.num_heads % self.num_kv_heads:
-      raise ValueError(
-        f'num_heads ({self.num_heads}) must be a multiple of num_kv_heads ({self.num_kv_heads}).'
-      )
-    if self.head_dim % 2 or self.head_dim < 2:
-      raise ValueError(f'head_dim is {self.head_dim}; rotary embedding needs an even number.')
 
 
 class Model(NamedTuple):
@@ -98,7 +57,8 @@ def decoder(config: DecoderConfig) -> Model:
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
-    return jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+    logits = jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+    return attention.softcap(logits, config.logit_softcap)
 
   def apply(params, tokens, positions, cache=None):
     x, cache = features(params, tokens, positions, cache)
@@ -129,40 +89,48 @@ def token_positions(tokens: jax.Array) -> jax.Array:
 
 def _features(config, params, tokens, positions, cache, segments, fork):
   """Activations `[B, L, D]` before the head; see `Model.features`."""
-  dtype = jnp.dtype(config.dtype)
-  x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
-  rope = _rope(positions, config.head_dim, config.rope_theta)
+  x = _embed(config, params, tokens)
+  windows, kinds = _kinds(config)
+  angles = [_angles(config, positions, window) for window in windows]
   if cache is None:
-    attend = (
-      _plain(config, positions, segments) if fork is None else _forked(config, positions, *fork)
-    )
+    views = [_views(positions, segments, fork, window) for window in windows]
+    choose = _choice(list(zip(angles, views, strict=True)))
 
-    def layer(x, weights):
-      return _rest(config, weights, x, attend(*_project(config, weights, x, rope))), None
+    def layer(x, inputs):
+      weights, kind = inputs
+      angles, visible = choose(kind)
+      query, key, value = _project(config, weights, x, angles)
+      return _rest(config, weights, x, _attend(config, query, key, value, visible, fork)), None
 
     unroll = config.num_layers if config.num_layers <= _UNROLL_LAYERS else 1
-    x, _ = jax.lax.scan(layer, x, params['layers'], unroll=unroll)
+    layer = _remat(config, layer, unroll)
+    x, _ = jax.lax.scan(layer, x, (params['layers'], jnp.asarray(kinds)), unroll=unroll)
   else:
     if segments is not None or fork is not None:
       raise ValueError('segments and fork are for whole rows; a cache holds one sequence a row.')
     slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    own, prefix = attention.visible(positions, slots), cache.prefix
-    before = None if prefix is None else attention.visible(positions, prefix.positions)
+    prefix = cache.prefix
+    own = [attention.visible(positions, slots, window) for window in windows]
+    if prefix is not None:
+      before = [attention.visible(positions, prefix.positions, window) for window in windows]
     keys, values = [], []
-    for i in range(config.num_layers):
+    for i, kind in enumerate(kinds):
       weights = _layer(params, i)
-      query, key, value = _project(config, weights, x, rope)
+      query, key, value = _project(config, weights, x, angles[kind])
       key, value = caches.write(cache, i, key, value)
-      sets = [attention.Keys(key, value, own)]
+      sets = [attention.Keys(key, value, own[kind])]
       if prefix is not None:
-        sets.append(attention.Keys(prefix.keys[i], prefix.values[i], before))
-      x = _rest(config, weights, x, attention.attend(query, *sets, scale=config.head_dim**-0.5))
+        sets.append(attention.Keys(prefix.keys[i], prefix.values[i], before[kind]))
+      x = _rest(config, weights, x, _softmax(config, query, *sets))
       keys.append(key)
       values.append(value)
-    cache = caches.Cache(
-      tuple(keys), tuple(values), slots, cache.index + tokens.shape[1], cache.prefix
+    cache = cache.replace(
+      keys=tuple(keys),
+      values=tuple(values),
+      positions=slots,
+      index=cache.index + tokens.shape[1],
     )
-  return _rms_norm(x, params['final_norm'], config.norm_eps), cache
+  return _norm(config, x, params['final_norm']), cache
 
 
 def _layer(params, i):
@@ -171,93 +139,122 @@ def _layer(params, i):
   return layers[i] if isinstance(layers, tuple) else jax.tree.map(lambda leaf: leaf[i], layers)
 
 
-def _keys(key, value, visible):
-  return attention.Keys(key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3), visible)
+def _embed(config, params, tokens):
+  dtype = jnp.dtype(config.dtype)
+  x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
+  # The scale is rounded to the activations' type first, as Gemma was trained.
+  return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, dtype)
 
 
-def _plain(config, positions, segments):
-  """Attention of whole rows over themselves; packed examples have different `segments [B, L]`."""
-  visible = attention.visible(positions, positions)
-  if segments is not None:
-    visible &= segments[:, :, None] == segments[:, None, :]
-
-  def attend(query, key, value):
-    return attention.attend(query, _keys(key, value, visible), scale=config.head_dim**-0.5)
-
-  return attend
+def _kinds(config):
+  """The distinct windows of the layers, and the number of each layer's own among them."""
+  windows = config.windows or (0,) * config.num_layers
+  distinct = tuple(dict.fromkeys(windows))
+  return distinct, [distinct.index(window) for window in windows]
 
 
-def _forked(config, positions, width, copies):
-  """Attention in rows of a prompt and its continuations `[P, width + copies * T]`."""
-
-  def split(x):
-    return x[:, :width], x[:, width:].reshape(x.shape[0] * copies, -1, *x.shape[2:])
-
-  prompt, rest = split(positions)
-  in_prompt = attention.visible(prompt, prompt)
-  before, own = attention.visible(rest, prompt), attention.visible(rest, rest)
-
-  def attend(query, key, value):
-    (query, later), (key, later_key), (value, later_value) = map(split, (query, key, value))
-    scale = config.head_dim**-0.5
-    first = attention.attend(query, _keys(key, value, in_prompt), scale=scale)
-    after = attention.attend(
-      later,
-      _keys(later_key, later_value, own),
-      _keys(key, value, before),
-      scale=scale,
-    )
-    return jnp.concatenate([first, after.reshape(len(first), -1, *first.shape[2:])], axis=1)
-
-  return attend
+def _angles(config, positions, window):
+  """cos and sin for the layers with this window."""
+  if window and config.local_rope_theta is not None:
+    return rope.angles(positions, config.head_dim, config.local_rope_theta)
+  return rope.angles(positions, config.head_dim, config.rope_theta, config.rope_scaling)
 
 
-def _project(config, weights, x, rope):
+def _choice(options):
+  """A function from a traced number to one of `options`, pytrees of equal shapes."""
+  if len(options) == 1:
+    return lambda _: options[0]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *options)
+  return lambda i: jax.tree.map(lambda leaf: leaf[i], stacked)
+
+
+def _remat(config, layer, unroll):
+  """The layer with the config's choice of what the backward pass computes anew."""
+  if config.remat == 'none':
+    return layer
+  policy = {
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'full': jax.checkpoint_policies.nothing_saveable,
+  }[config.remat]
+  # In a loop the compiler has no first computation at hand to put in the place of the second.
+  return jax.checkpoint(layer, policy=policy, prevent_cse=unroll > 1)
+
+
+def _project(config, weights, x, angles):
   """Rotated query `[B, L, H, dh]`, rotated key and value `[B, L, KV, dh]`."""
-  x = _rms_norm(x, weights['attention_norm'], config.norm_eps)
-  query = project('bld,dhk->blhk', x, weights['query'])
-  key = project('bld,dhk->blhk', x, weights['key_value'][:, 0])
-  value = project('bld,dhk->blhk', x, weights['key_value'][:, 1])
-  return _rotate(query, rope), _rotate(key, rope), value
+  x = _norm(config, x, weights['attention_norm'])
+  query, key, value = (project(x, weights[name]) for name in ('query', 'key', 'value'))
+  if config.qkv_bias:
+    query += weights['query_bias'].astype(x.dtype)[None, None]
+    key += weights['key_bias'].astype(x.dtype)[None, None]
+    value += weights['value_bias'].astype(x.dtype)[None, None]
+  if config.qk_norm:
+    query = _norm(config, query, weights['query_norm'])
+    key = _norm(config, key, weights['key_norm'])
+  return rope.rotate(query, angles), rope.rotate(key, angles), value
+
+
+def _views(positions, segments, fork, window):
+  """What may be looked at in whole rows: one mask, or of forked rows three (see `_attend`)."""
+  if fork is not None:
+    prompt, rest = _fork(positions, *fork)
+    pairs = ((prompt, prompt), (rest, rest), (rest, prompt))
+    return tuple(attention.visible(queries, keys, window) for queries, keys in pairs)
+  visible = attention.visible(positions, positions, window)
+  if segments is not None:  # packed examples do not see each other
+    visible &= segments[:, :, None] == segments[:, None, :]
+  return visible
+
+
+def _fork(x, width, copies):
+  """Rows `[P, width + copies * T, ...]` as prompts `[P, width, ...]` and continuations `[P *
+  copies, T, ...]`."""
+  return x[:, :width], x[:, width:].reshape(x.shape[0] * copies, -1, *x.shape[2:])
+
+
+def _attend(config, query, key, value, visible, fork):
+  """Attention of whole rows over themselves, `[B, L, H, dh]`."""
+  if fork is None:
+    key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
+    return _softmax(config, query, attention.Keys(key, value, visible))
+  in_prompt, in_rest, before = visible
+  (query, later), *both = (_fork(x, *fork) for x in (query, key, value))
+  prompt, rest = ([x.transpose(0, 2, 1, 3) for x in each] for each in zip(*both, strict=True))
+  first = _softmax(config, query, attention.Keys(*prompt, in_prompt))
+  after = _softmax(config, later, attention.Keys(*rest, in_rest), attention.Keys(*prompt, before))
+  return jnp.concatenate([first, after.reshape(len(first), -1, *first.shape[2:])], axis=1)
+
+
+def _softmax(config, query, *sets):
+  scale = config.head_dim**-0.5 if config.query_scale is None else config.query_scale
+  return attention.attend(query, *sets, scale=scale, cap=config.attention_softcap)
 
 
 def _rest(config, weights, x, mixed):
   """The layer after its attention: output projection and feed-forward block."""
-  x = x + project('blhk,hkd->bld', mixed, weights['attention_out'])
-  return x + _feed_forward(config, weights, x)
+  mixed = project(mixed, weights['attention_out'], 2)
+  if config.out_bias:
+    mixed += weights['attention_out_bias'].astype(x.dtype)[None, None]
+  if config.post_norms:
+    mixed = _norm(config, mixed, weights['attention_post_norm'])
+  x = x + mixed
+  hidden = _feed_forward(config, weights, _norm(config, x, weights['ff_norm']))
+  if config.post_norms:
+    hidden = _norm(config, hidden, weights['ff_post_norm'])
+  return x + hidden
 
 
 def _feed_forward(config, weights, x):
-  x = _rms_norm(x, weights['ff_norm'], config.norm_eps)
-  gate = project('bld,df->blf', x, weights['gate_up'][:, 0])
-  up = project('bld,df->blf', x, weights['gate_up'][:, 1])
-  return project('blf,fd->bld', _gated(gate, up), weights['down'])
+  gate, up = (project(x, weights[name]) for name in ('gate', 'up'))
+  if config.ff_bias:
+    gate += weights['gate_bias'].astype(x.dtype)[None, None]
+    up += weights['up_bias'].astype(x.dtype)[None, None]
+  activation = {'silu': jax.nn.silu, 'gelu_tanh': jax.nn.gelu}[config.activation]
+  # Of the product only its two factors are kept for the gradient.
+  hidden = jax.checkpoint(lambda gate, up: activation(gate) * up)(gate, up)
+  x = project(hidden, weights['down'])
+  return x + weights['down_bias'].astype(x.dtype)[None, None] if config.ff_bias else x
 
 
-@jax.checkpoint
-def _gated(gate, up):
-  """SwiGLU; of its values only the two arguments are kept for the gradient."""
-  return jax.nn.silu(gate) * up
-
-
-def _rms_norm(x, scale, eps):
-  """RMSNorm with its mean square in float32."""
-  wide = x.astype(jnp.float32)
-  wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + eps)
-  return (wide * scale.astype(jnp.float32)[None, None]).astype(x.dtype)
-
-
-def _rope(positions, width, theta):
-  """cos and sin `[B, L, 1, width / 2]` of the rotary angles (RoFormer, arXiv 2104.09864)."""
-  frequencies = theta ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-  angles = jnp.maximum(positions, 0)[..., None, None] * frequencies[None, None, None]
-  return jnp.cos(angles), jnp.sin(angles)
-
-
-def _rotate(x, rope):
-  """Rotates the pairs (i, i + width / 2) of `x [B, L, heads, width]`, the Hugging Face pairing."""
-  cos, sin = rope
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
-    x.dtype
-  )
+def _norm(config, x, weight):
+  return rms_norm(x, weight, config.norm_eps, offset=1.0 if config.centered_norms else 0.0)

@@ -1,23 +1,61 @@
-"""The one place where activations meet a weight."""
+"""The one place where activations meet a weight, and the records that stand for a weight.
+
+Every product of the decoder but those inside the attention is `project(x, weight, axes)`. A weight
+is an array or a record of arrays with a method `project(x, axes)`. Records are pytrees whose leaves
+all have the axis that loops take apart (layers), so a scan goes through them.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
+# Projections of the decoder by name, and how many axes after that of the layers are inputs.
+PROJECTIONS = {
+  'query': 1,
+  'key': 1,
+  'value': 1,
+  'attention_out': 2,
+  'gate': 1,
+  'up': 1,
+  'down': 1,
+}
 
-def project(equation: str, x: jax.Array, weight: jax.Array) -> jax.Array:
-  """`einsum(equation, x, weight)` in the type of the activations.
 
-  Every product of the decoder but those inside the attention goes through here. The contracted axes
-  are the last of `x` and the first of `weight`.
+def project(x: jax.Array, weight: Any, axes: int = 1) -> jax.Array:
+  """The product over the last `axes` axes of `x` and the first of `weight`, in the type of `x`."""
+  return weight.project(x, axes) if hasattr(weight, 'project') else _product(x, weight, axes)
+
+
+def dense(weight: Any) -> jax.Array:
+  """The array that a weight stands for."""
+  return weight.dense() if hasattr(weight, 'dense') else weight
+
+
+@flax.struct.dataclass
+class LowRank:
+  """A weight `base + scale * a @ b` that is never formed (LoRA, arXiv 2106.09685, section 4.1).
+
+  Attributes:
+    base: `[inputs..., outputs...]`, an array or a record.
+    a: `[inputs..., R]`, R the rank.
+    b: `[R, outputs...]`.
+    scale: of the product.
   """
-  inputs, output = equation.split('->')
-  axes = sum(name not in output for name in inputs.split(',')[0])
-  return _product(x, weight, axes)
+
+  base: Any
+  a: jax.Array
+  b: jax.Array
+  scale: float = flax.struct.field(pytree_node=False)
+
+  def project(self, x: jax.Array, axes: int) -> jax.Array:
+    """`x @ base + scale * (x @ a) @ b`."""
+    return project(x, self.base, axes) + project(self.scale * project(x, self.a, axes), self.b)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -53,16 +91,3 @@ def _product_backward(axes, saved, grad):
 
 
 _product.defvjp(_product_forward, _product_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def halves(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-  """The two parts of an axis of size 2; their gradients are stacked, not padded and added."""
-  first, second = jnp.split(x, 2, axis)
-  return first.squeeze(axis), second.squeeze(axis)
-
-
-halves.defvjp(
-  lambda x, axis: (halves(x, axis), None),
-  lambda axis, _, grads: (jnp.stack(grads, axis),),
-)

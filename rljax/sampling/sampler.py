@@ -69,7 +69,7 @@ def sample(
     raise ValueError(
       f'group_size ({group_size}) and max_new_tokens ({max_new_tokens}) must be at least 1.'
     )
-  num_prompts, width = prompt.shape
+  num_prompts = prompt.shape[0]
   rows = num_prompts * group_size
   ids = jnp.arange(num_prompts) if ids is None else ids
   keys = jax.vmap(

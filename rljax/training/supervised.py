@@ -28,8 +28,10 @@ def make_supervised_step(
     are the most likely token) and `grad_norm`.
   """
 
+  unembed = model.unembed or (lambda params, logits: logits)
+
   def loss(params, rows):
-    x, _ = model.features(
+    x, _ = (model.features or model.apply)(
       params,
       rows['tokens'][:, :-1],
       rows['positions'][:, :-1],
@@ -40,7 +42,7 @@ def make_supervised_step(
     # The first token of an example follows another example's last: nothing predicts it.
     mask = mask * (rows['segments'][:, 1:] == rows['segments'][:, :-1])
     wanted = {'logp': head.logp, 'correct': head.correct}
-    found = head.per_token(model.unembed, params, x, target, wanted)
+    found = head.per_token(unembed, params, x, target, wanted)
     weights = mask / jnp.maximum(mask.sum(), 1.0)
     return -jnp.sum(weights * found['logp']), jnp.sum(weights * found['correct'])
 
