@@ -6,6 +6,8 @@ cache copies it at every step, and this layout makes both products of a decoding
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -81,7 +83,8 @@ def grow(cache: Cache, slots: int) -> Cache:
     widths[axis] = (0, slots - x.shape[axis])
     return jnp.pad(x, widths, constant_values=value)
 
-  return cache.replace(
+  return dataclasses.replace(
+    cache,
     keys=tuple(pad(x, 2) for x in cache.keys),
     values=tuple(pad(x, 2) for x in cache.values),
     positions=pad(cache.positions, 1, -1),

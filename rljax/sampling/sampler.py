@@ -7,6 +7,7 @@ draw.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -94,6 +95,10 @@ def sample(
       jax.lax.dynamic_update_slice(logps, logp[:, None], at),
     )
 
+  def unfinished(end, carry):
+    t, _, done, *_ = carry
+    return (t < end) & ~jnp.all(done)
+
   def step(carry):
     t, token, done, tokens, logps, cache = carry
     # A finished row writes position -1 into the cache: a slot that nobody sees.
@@ -109,7 +114,7 @@ def sample(
   for end in ends:
     if end > ends[0]:
       carry = (*carry[:-1], caches.grow(carry[-1], _slots(end)))
-    carry = jax.lax.while_loop(lambda c, end=end: (c[0] < end) & ~jnp.all(c[2]), step, carry)
+    carry = jax.lax.while_loop(functools.partial(unfinished, end), step, carry)
   _, _, done, tokens, logps, _ = carry
   shape = (num_prompts, group_size)
   return Samples(
@@ -144,8 +149,8 @@ def _buckets(length):
 
 
 def _slots(length):
-  """Cache slots for all of `length` tokens but the last; odd sizes are 7 times slower on CPU."""
-  return -(-(length - 1) // 32) * 32
+  """Cache slots for all of `length` tokens but the last, a multiple of 32: odd sizes are slow."""
+  return max(1, -(-(length - 1) // 32)) * 32
 
 
 def _draw(keys, logits):
