@@ -174,6 +174,8 @@ def compare(benchmark: str, work: Callable[[ConfigDict], dict[str, float]]) -> d
   for peer, other in found.items():
     result[peer] = other
     result['ratio'] = mine['tokens_per_s'] / other['tokens_per_s']
+    # Time of all threads: says less on a quiet machine, but more on one that others use too.
+    result['ratio_of_cpu_time'] = other['cpu_s'] / mine['cpu_s']
     result['ratio_of_memory'] = mine['peak_rss_mb'] / other['peak_rss_mb']
   return result
 
