@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rljax.models.decoder import Model
 from rljax.models.specs import Spec, is_spec
 
 RULES: Mapping[str, str] = {
@@ -19,17 +23,28 @@ RULES: Mapping[str, str] = {
 }
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+  data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
   """A mesh of `data * fsdp * tensor` devices with Auto axes.
 
+  On TPU the axes follow the chips' torus, and `data` goes across slices, whose network is slow.
+
+  Args:
+    data: copies of the model that see different rows.
+    fsdp: parts that parameters, optimizer state and rows are cut into.
+    tensor: parts that heads, hidden units and the vocabulary are cut into.
+    devices: all devices if None; may be those of a topology that nothing is attached to.
+
+  One of the sizes may be -1: as many as are left.
+
   Raises:
-    ValueError: if a size is below 1, or there are not exactly as many devices; 1 x 1 x 1 takes the
-      first of any number.
+    ValueError: if another size is below 1, or there are not exactly as many devices; 1 x 1 x 1
+      takes the first of any number.
   """
-  if min(data, fsdp, tensor) < 1:
-    raise ValueError(f'data ({data}), fsdp ({fsdp}) and tensor ({tensor}) must be at least 1.')
-  shape, devices = (data, fsdp, tensor), jax.devices()
-  size = data * fsdp * tensor
+  devices = jax.devices() if devices is None else list(devices)
+  sizes = _fill({'data': data, 'fsdp': fsdp, 'tensor': tensor}, len(devices))
+  shape, size = tuple(sizes.values()), math.prod(sizes.values())
   if size == 1:
     devices = devices[:1]
   if size != len(devices):
@@ -37,9 +52,36 @@ def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
       f'The mesh data={data} x fsdp={fsdp} x tensor={tensor} needs {size} devices but there are '
       f'{len(devices)}; their product must be {len(devices)}.'
     )
-  return jax.make_mesh(
-    shape, ('data', 'fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 3, devices=devices
-  )
+  slices = len({getattr(d, 'slice_index', 0) for d in devices if d.platform == 'tpu'})
+  if slices > 1:
+    if sizes['data'] % slices:
+      raise ValueError(
+        f'data ({sizes["data"]}) must be a multiple of the {slices} slices of the devices, between '
+        'which only gradients should travel.'
+      )
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (shape[0] // slices, *shape[1:]), (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+  else:
+    grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+  return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
+
+
+def _fill(sizes: dict[str, int], count: int) -> dict[str, int]:
+  """Mesh sizes with the one that is -1 replaced by what `count` devices leave for it."""
+  open_ones = [name for name, size in sizes.items() if size == -1]
+  if min(sizes.values()) < -1 or 0 in sizes.values() or len(open_ones) > 1:
+    given = ', '.join(f'{name} ({size})' for name, size in sizes.items())
+    raise ValueError(f'{given} must be at least 1; one of them may be -1, for what is left.')
+  if not open_ones:
+    return sizes
+  given = math.prod(size for size in sizes.values() if size > 0)
+  if count % given:
+    raise ValueError(
+      f'{open_ones[0]} is to take what is left, but {count} devices do not divide by the {given} '
+      f'of the other axes ({", ".join(f"{k}={v}" for k, v in sizes.items() if v > 0)}).'
+    )
+  return sizes | {open_ones[0]: count // given}
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -93,3 +135,68 @@ def like_params(tree: Any, params: Any, shardings: Any, mesh: Mesh) -> Any:
     return replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def on_mesh(model: Model, mesh: Mesh, rules: Mapping[str, str] = RULES) -> Model:
+  """The same model for a mesh: rows stay where they are and the weights come to them.
+
+  Left alone, the compiler lets activations inherit the split of the embedding and gives every
+  device a slice of all rows: for a large vocabulary that is many times the memory. So the tables of
+  the vocabulary are gathered over `fsdp` where they are read, and activations, logits and caches
+  are held to the rows' split.
+  """
+  if mesh.size == 1:
+    return model
+  free = PartitionSpec.UNCONSTRAINED
+  vocab = rules.get('vocab')
+  shardings = params(model.specs, mesh, rules)
+
+  def hold(x, *axes):
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*axes)))
+
+  def hold_rows(x):
+    return hold(x, ('data', 'fsdp'), *[free] * (x.ndim - 1)) if x.ndim else x
+
+  def weights(tree):
+    def leaf(spec, sharding, x):
+      if 'vocab' not in spec.axes:
+        return x
+      axes = [vocab if name == 'vocab' else None for name in spec.axes]
+      return _gather(x, NamedSharding(mesh, PartitionSpec(*axes)), sharding)
+
+    return jax.tree.map(leaf, model.specs, shardings, tree, is_leaf=is_spec)
+
+  def apply(params, *args, **kwargs):
+    logits, cache = model.apply(weights(params), *args, **kwargs)
+    return hold(logits, ('data', 'fsdp'), *[free] * (logits.ndim - 2), vocab), cache
+
+  def init_cache(rows, slots):
+    return jax.tree.map(hold_rows, model.init_cache(rows, slots))
+
+  def features(params, *args, **kwargs):
+    x, cache = model.features(weights(params), *args, **kwargs)
+    return hold_rows(x), cache
+
+  def unembed(params, x):
+    logits = model.unembed(weights(params), x)
+    return hold(logits, *[free] * (logits.ndim - 1), vocab)
+
+  placed = model._replace(apply=apply, init_cache=init_cache)
+  if model.features is None:
+    return placed
+  return placed._replace(features=features, unembed=unembed)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gather(x, whole, parts):
+  """`x`, stored as `parts`, in the sharding `whole`; its gradient goes straight to the parts.
+
+  A constraint alone would hold the gradient to `whole` too, before it is cut.
+  """
+  return jax.lax.with_sharding_constraint(x, whole)
+
+
+_gather.defvjp(
+  lambda x, whole, parts: (_gather(x, whole, parts), None),
+  lambda whole, parts, _, g: (jax.lax.with_sharding_constraint(g, parts),),
+)
