@@ -73,7 +73,7 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
     model = training.sharding.on_mesh(model, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(f'{slice_name}: {error}') from error
-  parts = config.rl.minibatches * config.rl.microbatches * mesh.shape['data'] * mesh.shape['fsdp']
+  parts = config.rl.minibatches * config.rl.microbatches * training.sharding.row_shards(mesh)
   if config.rl.prompts % parts:
     nearest = max(parts, round(config.rl.prompts / parts) * parts)
     raise UserError(
@@ -114,7 +114,7 @@ def sampler(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, 
     jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(plan.mesh)),
     jax.ShapeDtypeStruct((rl.prompts,), jnp.int32, sharding=rows),
   )
-  shards = plan.mesh.shape['data'] * plan.mesh.shape['fsdp']
+  shards = sharding.row_shards(plan.mesh)
   slots = plan.prompt_width + rl.max_new_tokens - 1
   cache = jax.eval_shape(lambda: plan.model.init_cache(rl.prompts * rl.group_size // shards, slots))
   # Heads go over `tensor` like those of the weights that make them.
@@ -263,8 +263,8 @@ def table(found: dict[str, Any]) -> Table:
   prompt, completion = found['tokens']
   shown = Table(
     title=f'{found["devices"]} x {found["device"]} ({found["topology"]}), mesh {mesh}\n'
-    f'{found["parameters"]:,} parameters in {found["params_dtype"]}, computing in {found["dtype"]}\n'
-    f'{found["rows"]} rows of {prompt} + {completion} tokens',
+    f'{found["parameters"]:,} parameters in {found["params_dtype"]}, '
+    f'computing in {found["dtype"]}\n{found["rows"]} rows of {prompt} + {completion} tokens',
     title_justify='left',
     caption=f'Bytes and FLOPs of one device. Host memory {size_text(found["host_memory"])}.',
     caption_justify='left',

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments import build
 from experiments.errors import UserError
 from experiments.rollout import make_sampler, rollout
-from rljax import data, evaluation, sampling
+from rljax import data, evaluation, sampling, training
 
 
 class Evaluator(NamedTuple):
@@ -43,7 +43,7 @@ def make_evaluator(config: ConfigDict, parts: build.Parts) -> Evaluator:
     raise UserError(f'eval.problems is {config.eval.problems}. {error}') from error
   # Not more rows at a time than a training rollout has.
   rows = config.rl.prompts * config.rl.group_size
-  shards = config.mesh.data * config.mesh.fsdp
+  shards = training.sharding.row_shards(parts.mesh)
   one = make_sampler(parts, group_size=1, max_new_tokens=length, warp=sampling.greedy)
   many = make_sampler(parts, group_size=samples, max_new_tokens=length, warp=build.warp(config.rl))
 

@@ -21,7 +21,7 @@ from absl import flags
 from experiments import build, cli
 from experiments.errors import UserError
 from experiments.rollout import make_sampler
-from rljax import data, sampling
+from rljax import data, sampling, training
 from rljax.checkpoints import restore_params
 
 FLAGS = flags.FLAGS
@@ -39,7 +39,7 @@ def main() -> None:
     warp=sampling.greedy if FLAGS.greedy else build.warp(config.rl),
   )
   key = jax.random.key(FLAGS.sample_seed)
-  shards = config.mesh.data * config.mesh.fsdp
+  shards = training.sharding.row_shards(parts.mesh)
   for number, text in enumerate(_prompts()):
     try:
       prompt = data.pad_prompts([parts.tokenizer.encode(text)], parts.prompt_width)

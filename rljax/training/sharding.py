@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.experimental import mesh_utils
+import numpy as np
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rljax.models.decoder import Model
@@ -92,6 +93,52 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def rows(mesh: Mesh) -> NamedSharding:
   """The sharding of a batch: its leading axis over `data` and `fsdp`."""
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+
+
+def local_rows(mesh: Mesh, count: int) -> np.ndarray:
+  """Numbers of those of `count` rows that devices of this process hold, ascending."""
+  held = rows(mesh).addressable_devices_indices_map((count,)).values()
+  numbers = np.arange(count)
+  return np.unique(np.concatenate([numbers[index] for index in held]))
+
+
+def from_local_rows(mesh: Mesh, count: int, tree: Any) -> Any:
+  """Arrays of `count` rows on the mesh, of which every process gives its own.
+
+  Args:
+    mesh: the mesh.
+    count: rows in all.
+    tree: NumPy arrays whose leading axis is `local_rows(mesh, count)`.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, rows(mesh))
+  numbers, mine = np.arange(count), local_rows(mesh, count)
+
+  def leaf(x):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(
+      (count, *x.shape[1:]), rows(mesh), lambda index: x[np.searchsorted(mine, numbers[index[0]])]
+    )
+
+  return jax.tree.map(leaf, tree)
+
+
+def to_local_rows(x: jax.Array) -> np.ndarray:
+  """What this process holds of an array that is split by rows: its `local_rows`, on the host."""
+  parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+  return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def to_hosts(tree: Any) -> Any:
+  """Whole arrays on every process's host; all processes must call it."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def row_shards(mesh: Mesh) -> int:
+  """Number of parts that the rows of a batch are cut into."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
 
 
 def params(specs: Any, mesh: Mesh, rules: Mapping[str, str] = RULES) -> Any:
