@@ -47,9 +47,10 @@ def make_parts(config: ConfigDict) -> Parts:
   try:
     task = data.get_task(config.task, **config.task_kwargs)
     tokenizer = data.CharTokenizer(task.alphabet)
-    model = models.decoder(models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model))
     mesh = training.sharding.make_mesh(**config.mesh)
-    model = training.sharding.on_mesh(model, mesh)
+    sizes = models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model)
+    model = models.decoder(sizes, training.sharding.hold_rows(mesh))
+    training.sharding.params(model.specs, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(str(error)) from error
   return Parts(task, tokenizer, model, mesh, task.max_prompt)

@@ -68,9 +68,9 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
       vocab_size, width = data.CharTokenizer(task.alphabet).vocab_size, task.max_prompt
       dtype = jnp.dtype('float32')
     mesh = training.sharding.make_mesh(**config.mesh, devices=where.devices)
-    model = models.decoder(models.DecoderConfig(vocab_size=vocab_size, **config.model))
+    sizes = models.DecoderConfig(vocab_size=vocab_size, **config.model)
+    model = models.decoder(sizes, training.sharding.hold_rows(mesh))
     shardings = training.sharding.params(model.specs, mesh)
-    model = training.sharding.on_mesh(model, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(f'{slice_name}: {error}') from error
   parts = config.rl.minibatches * config.rl.microbatches * training.sharding.row_shards(mesh)

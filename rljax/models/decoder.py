@@ -106,11 +106,17 @@ class Model(NamedTuple):
   unembed: Callable[[Any, jax.Array], jax.Array] | None = None
 
 
-def decoder(config: DecoderConfig) -> Model:
-  """The decoder of these sizes as a `Model`."""
+def decoder(config: DecoderConfig, hold: Callable[[jax.Array], jax.Array] = lambda x: x) -> Model:
+  """The decoder of these sizes as a `Model`.
+
+  Args:
+    config: the sizes.
+    hold: called on activations `[B, L, D]` before each layer and after the last, and
+      changes no value; `rljax.training.sharding.hold_rows` keeps them in place on a mesh.
+  """
 
   def features(params, tokens, positions, cache=None, segments=None):
-    return _features(config, params, tokens, positions, cache, segments)
+    return _features(config, hold, params, tokens, positions, cache, segments)
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
@@ -139,7 +145,7 @@ def token_positions(tokens: jax.Array) -> jax.Array:
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
-def _features(config, params, tokens, positions, cache, segments):
+def _features(config, hold, params, tokens, positions, cache, segments):
   """Activations `[B, L, D]` before the head; packed examples have different `segments [B, L]`."""
   dtype = jnp.dtype(config.dtype)
   x = params['embedding'][jnp.maximum(tokens, 0)].astype(dtype)
@@ -150,6 +156,7 @@ def _features(config, params, tokens, positions, cache, segments):
       visible &= segments[:, :, None] == segments[:, None, :]
 
     def layer(x, weights):
+      x = hold(x)
       query, key, value = _project(config, weights, x, rope)
       mixed = _attend(
         config, query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible
@@ -166,6 +173,7 @@ def _features(config, params, tokens, positions, cache, segments):
     keys, values = [], []
     for i in range(config.num_layers):
       weights = jax.tree.map(lambda leaf, i=i: leaf[i], params['layers'])
+      x = hold(x)
       query, key, value = _project(config, weights, x, rope)
       keys.append(
         jax.lax.dynamic_update_slice(
@@ -179,7 +187,7 @@ def _features(config, params, tokens, positions, cache, segments):
       )
       x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible))
     cache = Cache(tuple(keys), tuple(values), slots, cache.index + tokens.shape[1])
-  return _rms_norm(x, params['final_norm'], config.norm_eps), cache
+  return hold(_rms_norm(x, params['final_norm'], config.norm_eps)), cache
 
 
 def _project(config, weights, x, rope):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +11,6 @@ import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rljax.models.decoder import Model
 from rljax.models.specs import Spec, is_spec
 
 RULES: Mapping[str, str] = {
@@ -184,66 +182,12 @@ def like_params(tree: Any, params: Any, shardings: Any, mesh: Mesh) -> Any:
   return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
-def on_mesh(model: Model, mesh: Mesh, rules: Mapping[str, str] = RULES) -> Model:
-  """The same model for a mesh: rows stay where they are and the weights come to them.
+def hold_rows(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+  """For `models.decoder`: keeps activations `[B, ...]` split by rows alone.
 
-  Left alone, the compiler lets activations inherit the split of the embedding and gives every
-  device a slice of all rows: for a large vocabulary that is many times the memory. So the tables of
-  the vocabulary are gathered over `fsdp` where they are read, and activations, logits and caches
-  are held to the rows' split.
+  Left alone, the compiler lets activations inherit the split of the weights: every device then
+  computes a slice of all rows and holds as many times the memory as there are parts.
   """
   if mesh.size == 1:
-    return model
-  free = PartitionSpec.UNCONSTRAINED
-  vocab = rules.get('vocab')
-  shardings = params(model.specs, mesh, rules)
-
-  def hold(x, *axes):
-    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*axes)))
-
-  def hold_rows(x):
-    return hold(x, ('data', 'fsdp'), *[free] * (x.ndim - 1)) if x.ndim else x
-
-  def weights(tree):
-    def leaf(spec, sharding, x):
-      if 'vocab' not in spec.axes:
-        return x
-      axes = [vocab if name == 'vocab' else None for name in spec.axes]
-      return _gather(x, NamedSharding(mesh, PartitionSpec(*axes)), sharding)
-
-    return jax.tree.map(leaf, model.specs, shardings, tree, is_leaf=is_spec)
-
-  def apply(params, *args, **kwargs):
-    logits, cache = model.apply(weights(params), *args, **kwargs)
-    return hold(logits, ('data', 'fsdp'), *[free] * (logits.ndim - 2), vocab), cache
-
-  def init_cache(rows, slots):
-    return jax.tree.map(hold_rows, model.init_cache(rows, slots))
-
-  def features(params, *args, **kwargs):
-    x, cache = model.features(weights(params), *args, **kwargs)
-    return hold_rows(x), cache
-
-  def unembed(params, x):
-    logits = model.unembed(weights(params), x)
-    return hold(logits, *[free] * (logits.ndim - 1), vocab)
-
-  placed = model._replace(apply=apply, init_cache=init_cache)
-  if model.features is None:
-    return placed
-  return placed._replace(features=features, unembed=unembed)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _gather(x, whole, parts):
-  """`x`, stored as `parts`, in the sharding `whole`; its gradient goes straight to the parts.
-
-  A constraint alone would hold the gradient to `whole` too, before it is cut.
-  """
-  return jax.lax.with_sharding_constraint(x, whole)
-
-
-_gather.defvjp(
-  lambda x, whole, parts: (_gather(x, whole, parts), None),
-  lambda whole, parts, _, g: (jax.lax.with_sharding_constraint(g, parts),),
-)
+    return lambda x: x
+  return lambda x: jax.lax.with_sharding_constraint(x, rows(mesh))

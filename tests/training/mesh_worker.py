@@ -64,15 +64,15 @@ def main():
     models.DecoderConfig(
       vocab_size=VOCAB,
       dim=16,
-      num_layers=2,
+      num_layers=5,
       num_heads=4,
       num_kv_heads=2,
       head_dim=4,
       ff_dim=24,
       tied=False,
-    )
+    ),
+    sharding.hold_rows(mesh),
   )
-  model = sharding.on_mesh(model, mesh)
   method = methods.plus(methods.grpo(), kl=methods.kl_to_reference(aggregation.token_mean, 0.1))
   tx = training.optimizers.adamw(1e-3)
   shardings = sharding.params(model.specs, mesh)
