@@ -301,7 +301,7 @@ def table(found: dict[str, Any]) -> Table:
 
 
 def _collective(each) -> str:
-  return f'{each["count"]:,} x, {size_text(each["bytes"])}' if each else ''
+  return f'{each["times"]:,} x, {size_text(each["bytes"])}' if each else ''
 
 
 def _abstract(x, sharding):

@@ -25,11 +25,11 @@ class Collective(NamedTuple):
   """The collectives of one kind in one program.
 
   Attributes:
-    count: how often one is run, loops included.
+    times: how often one is run, loops included.
     bytes: on one device, of all of these: the larger of what goes in and what comes out.
   """
 
-  count: int
+  times: int
   bytes: int
 
 
@@ -51,7 +51,7 @@ def collectives(text: str) -> dict[str, Collective]:
     text: of a compiled, partitioned module, from `jax.stages.Compiled.as_text`.
   """
   computations, entry = _computations(text)
-  count: defaultdict[str, int] = defaultdict(int)
+  number: defaultdict[str, int] = defaultdict(int)
   size: defaultdict[str, int] = defaultdict(int)
   pending = [(entry, 1)]
   while pending:
@@ -64,12 +64,12 @@ def collectives(text: str) -> dict[str, Collective]:
         result = _bytes(instruction.type)
         if instruction.op in ('all-gather-start', 'collective-permute-start'):
           result -= given  # the type of these starts holds their operands too
-        count[kind] += times
+        number[kind] += times
         size[kind] += times * max(given, result)
         continue
       trips = _trips(instruction, computations) if instruction.op == 'while' else 1
       pending += [(name, times * trips) for name in _called(instruction) if name in computations]
-  return {kind: Collective(count[kind], size[kind]) for kind in KINDS if kind in count}
+  return {kind: Collective(number[kind], size[kind]) for kind in KINDS if kind in number}
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:

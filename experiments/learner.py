@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import build
-from rljax import training
+from rljax import models, training
 from rljax.training import TrainState
 from rljax.types import Batch, Method
 
@@ -39,17 +39,16 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   updates = rl.epochs * rl.minibatches
   tx = build.optimizer(rl.optimizer, rl.steps * updates)
   score = training.make_score(parts.model, temperature=rl.temperature)
-  params_sharding = training.sharding.params(parts.model.specs, mesh)
 
   def init(params):
-    def make(params):
-      # jit hands an input that is also an output through, and the next donation would then delete
-      # the caller's parameters, which are the reference.
-      return training.init_state(jax.tree.map(jnp.copy, params), tx, method)
+    # jit hands an input that is also an output through, and the next donation would then delete
+    # the caller's parameters, which are the reference.
+    return training.init_state(jax.tree.map(jnp.copy, params), tx, method)
 
-    shapes = jax.eval_shape(make, params)
-    shardings = training.sharding.like_params(shapes, params, params_sharding, mesh)
-    return jax.jit(make, out_shardings=shardings)(params)
+  params = jax.eval_shape(lambda: models.init(jax.random.key(0), parts.model.specs))
+  state_sharding = training.sharding.like_params(
+    jax.eval_shape(init, params), params, training.sharding.params(parts.model.specs, mesh), mesh
+  )
 
   @jax.jit
   def score_and_prepare(params, reference, method_state, batch):
@@ -62,7 +61,8 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
 
-  step = jax.jit(training.make_train_step(score, method, tx, rl.microbatches), donate_argnums=0)
+  step = training.make_train_step(score, method, tx, rl.microbatches)
+  step = jax.jit(step, donate_argnums=0, out_shardings=(state_sharding, None))
   choose = jax.jit(
     lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
     out_shardings=training.sharding.rows(mesh),
@@ -85,4 +85,4 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     metrics['nonfinite_grads'] = float(sum(m['nonfinite_grads'] for m in seen))
     return state, metrics
 
-  return Learner(init, prepare, update)
+  return Learner(jax.jit(init, out_shardings=state_sharding), prepare, update)

@@ -29,6 +29,8 @@ FLAGS = flags.FLAGS
 
 def main() -> None:
   """Completes prompts from the command line or standard input until it ends."""
+  if jax.process_count() > 1:
+    raise UserError('This command talks to one terminal; start it as one process.')
   config = cli.resolve_config()
   parts = build.check(config)
   params = restore_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))

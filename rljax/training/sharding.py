@@ -74,13 +74,13 @@ def _fill(sizes: dict[str, int], count: int) -> dict[str, int]:
     raise ValueError(f'{given} must be at least 1; one of them may be -1, for what is left.')
   if not open_ones:
     return sizes
-  given = math.prod(size for size in sizes.values() if size > 0)
-  if count % given:
+  filled = math.prod(size for size in sizes.values() if size > 0)
+  if count % filled:
     raise ValueError(
-      f'{open_ones[0]} is to take what is left, but {count} devices do not divide by the {given} '
+      f'{open_ones[0]} is to take what is left, but {count} devices do not divide by the {filled} '
       f'of the other axes ({", ".join(f"{k}={v}" for k, v in sizes.items() if v > 0)}).'
     )
-  return sizes | {open_ones[0]: count // given}
+  return sizes | {open_ones[0]: count // filled}
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
