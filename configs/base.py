@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
   config.log = ConfigDict()
   config.log.sample_prompts = 2  # prompts a step whose completions go to samples.jsonl
 
-  config.mesh = ConfigDict()
+  config.mesh = ConfigDict()  # one of them may be -1: what the others leave
   config.mesh.data = 1
   config.mesh.fsdp = 1
   config.mesh.tensor = 1

@@ -38,8 +38,9 @@ class Parts(NamedTuple):
 
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
-  _check_sizes(config)
+  _check_least(config)
   parts = make_parts(config)
+  _check_sizes(config, parts.mesh)
   _check_lengths(config, parts)
   return parts
 
@@ -49,8 +50,9 @@ def make_parts(config: ConfigDict) -> Parts:
   try:
     task = data.get_task(config.task, **config.task_kwargs)
     tokenizer = data.CharTokenizer(task.alphabet)
-    model = models.decoder(models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model))
     mesh = training.sharding.make_mesh(**config.mesh)
+    sizes = models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model)
+    model = models.decoder(sizes, training.sharding.hold_rows(mesh))
     training.sharding.params(model.specs, mesh)
     trained = policy.from_config(config, model)
     training.sharding.params(trained.specs, mesh)
@@ -113,9 +115,6 @@ _LEAST = {
   'eval.samples': 1,
   'log.sample_prompts': 0,
   'lora.rank': 0,
-  'mesh.data': 1,
-  'mesh.fsdp': 1,
-  'mesh.tensor': 1,
   'rl.epochs': 1,
   'rl.group_size': 1,
   'rl.max_new_tokens': 1,
@@ -131,14 +130,17 @@ _LEAST = {
 }
 
 
-def _check_sizes(config: ConfigDict) -> None:
-  """Raises UserError where sizes contradict each other."""
-  rl, mesh = config.rl, config.mesh
+def _check_least(config: ConfigDict) -> None:
+  """Raises UserError where a size is too small to mean anything."""
   for path, least in _LEAST.items():
     section, name = path.split('.')
     if config[section][name] < least:
       raise UserError(f'{path} is {config[section][name]}; it must be at least {least}.')
-  shards = mesh.data * mesh.fsdp
+
+
+def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
+  """Raises UserError where sizes contradict each other."""
+  rl, shards = config.rl, training.sharding.row_shards(mesh)
   parts = rl.minibatches * rl.microbatches * shards
   if rl.prompts % parts:
     nearest = max(parts, round(rl.prompts / parts) * parts)

@@ -27,6 +27,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from experiments import processes
 from experiments.errors import Interrupted, RunError, UserError
 from experiments.run_dir import flatten, free_to_change
 from rljax.checkpoints import CheckpointError, MismatchError
@@ -63,6 +64,7 @@ def define_flags(
   flags.DEFINE_bool(
     'tiny', False, 'Shrink every size, for a run of a minute.', flag_values=flag_values
   )
+  processes.define_flags(flag_values)
   if not writes:
     return
   flags.DEFINE_string(
@@ -108,9 +110,16 @@ def main(run: Callable[[], int | None]) -> None:
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)
     _keep_compiled_programs()
-    return guarded(run)
+    return guarded(lambda: _connected(run))
 
   app.run(call, flags_parser=parse)
+
+
+def _connected(run: Callable[[], int | None]) -> int | None:
+  values = flags.FLAGS
+  if 'coordinator' in values:
+    processes.connect(values.coordinator, values.num_processes, values.process_id)
+  return run()
 
 
 def _keep_compiled_programs() -> None:

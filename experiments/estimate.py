@@ -48,25 +48,26 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
   """Floating-point operations of one RL step by phase, if every completion had full length."""
   rl = config.rl
   rows, length, prompt = rl.prompts * rl.group_size, rl.max_new_tokens, parts.prompt_width
-  forward = rows * _forward(config, parts, prompt + length)
+
+  def row(tokens):
+    return forward_flops(config.model, parts.tokenizer.vocab_size, tokens)
+
+  forward = rows * row(prompt + length)
   scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
   return {
-    'sample': rl.prompts * _forward(config, parts, prompt)
-    + rows * (_forward(config, parts, prompt + length) - _forward(config, parts, prompt)),
+    'sample': rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt)),
     'score': scored * forward,
     # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
     'update': (2.0 if config.lora.rank else 3.0) * rl.epochs * forward,
   }
 
 
-def _forward(config, parts, tokens: int) -> float:
-  """Operations of a forward pass over one row of `tokens` tokens."""
-  c = config.model
+def forward_flops(model: ConfigDict, vocab_size: int, tokens: int) -> float:
+  """Operations of a forward pass of a `model` section over one row of `tokens` tokens."""
+  c = model
   projections = c.dim * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) + 3 * c.dim * c.ff_dim
   attention = tokens * c.num_heads * c.head_dim  # two products over half the tokens on average
-  return (
-    2.0 * tokens * (c.num_layers * (projections + attention) + c.dim * parts.tokenizer.vocab_size)
-  )
+  return 2.0 * tokens * (c.num_layers * (projections + attention) + c.dim * vocab_size)
 
 
 def host_flops_per_second() -> float:
@@ -92,8 +93,8 @@ def describe(config: ConfigDict) -> str:
     '',
     f'parameters        {build.parameter_count(parts.model):,}',
     f'trained by RL     {models.count(parts.policy.specs):,}',
-    *(f'{_size(value):>10}        {name}' for name, value in memory.items()),
-    f'{_size(checkpoint_bytes(config, parts)):>10}        checkpoints on disk',
+    *(f'{size_text(value):>10}        {name}' for name, value in memory.items()),
+    f'{size_text(checkpoint_bytes(config, parts)):>10}        checkpoints on disk',
     *(f'{value / 1e9:>7.1f} GF        one RL step: {name}' for name, value in flops.items()),
     f'About {total / speed:.1f} s an RL step at full length if the machine kept up the '
     f'{speed / 1e9:.0f} GFLOP/s that its NumPy reaches; half of that speed is usual on CPU.',
@@ -101,7 +102,8 @@ def describe(config: ConfigDict) -> str:
   return '\n'.join(lines)
 
 
-def _size(count: int) -> str:
+def size_text(count: float) -> str:
+  """A number of bytes in its largest unit."""
   names = {30: 'GiB', 20: 'MiB', 10: 'KiB', 0: 'B'}
   power = next(power for power in names if count >= 1 << power or not power)
   return f'{count / (1 << power):.1f} {names[power]}'

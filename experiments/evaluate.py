@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import build, cli, display
+from experiments import build, cli, display, processes
 from experiments.evaluation import make_evaluator
 from experiments.policy import load_params
 from experiments.run_dir import atomic_write_json
@@ -29,13 +29,16 @@ def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path) -> dict[str, fl
   parts = build.check(config)
   evaluator = make_evaluator(config, parts)
   params = load_params(checkpoint, like=build.initial_params(parts, config.seed))
-  metrics, _ = evaluator.greedy(params)
-  return metrics | evaluator.sampled(params)
+  with processes.ending_together():
+    metrics, _ = evaluator.greedy(params)
+    return metrics | evaluator.sampled(params)
 
 
 def main() -> None:
   """Evaluates what the flags say."""
   metrics = evaluate(cli.resolve_config(), flags.FLAGS.checkpoint)
+  if not processes.is_first():
+    return
   display.show(display.metrics_table(metrics))
   if flags.FLAGS.output:
     atomic_write_json(flags.FLAGS.output, metrics)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments import build
 from experiments.errors import UserError
 from experiments.rollout import make_sampler, rollout
-from rljax import data, evaluation, sampling
+from rljax import data, evaluation, sampling, training
 
 
 class Evaluator(NamedTuple):
@@ -43,50 +43,44 @@ def make_evaluator(config: ConfigDict, parts: build.Parts) -> Evaluator:
     raise UserError(f'eval.problems is {config.eval.problems}. {error}') from error
   # Not more rows at a time than a training rollout has.
   rows = config.rl.prompts * config.rl.group_size
-  shards = config.mesh.data * config.mesh.fsdp
+  shards = training.sharding.row_shards(parts.mesh)
   one = make_sampler(parts, group_size=1, max_new_tokens=length, warp=sampling.greedy)
   many = make_sampler(parts, group_size=samples, max_new_tokens=length, warp=build.warp(config.rl))
 
   def greedy(params):
-    texts, correct, lengths, truncated = _run(parts, one, params, problems, rows, shards)
+    numbers, completions = _run(parts, one, params, problems, rows, shards)
     metrics = {
-      'greedy_accuracy': float(correct.mean()),
-      'greedy_length': float(lengths.mean()),
-      'greedy_truncated': float(truncated.mean()),
+      'greedy_accuracy': float(numbers['correct'].mean()),
+      'greedy_length': float(numbers['lengths'].mean()),
+      'greedy_truncated': float(numbers['truncated'].mean()),
     }
-    return metrics, [group[0] for group in texts]
+    ids = np.concatenate(training.sharding.to_hosts(completions))[: len(problems), 0]
+    return metrics, [parts.tokenizer.decode(each) for each in ids]
 
   def sampled(params):
-    _, correct, lengths, truncated = _run(
-      parts, many, params, problems, max(rows // samples, 1), shards
-    )
+    numbers, _ = _run(parts, many, params, problems, max(rows // samples, 1), shards)
     ks = sorted({1, samples} | ({8} if samples >= 8 else set()))
-    metrics = {f'pass@{k}': float(evaluation.pass_at_k(correct, k).mean()) for k in ks}
-    metrics['sampled_length'] = float(lengths.mean())
-    metrics['sampled_truncated'] = float(truncated.mean())
+    metrics = {f'pass@{k}': float(evaluation.pass_at_k(numbers['correct'], k).mean()) for k in ks}
+    metrics['sampled_length'] = float(numbers['lengths'].mean())
+    metrics['sampled_truncated'] = float(numbers['truncated'].mean())
     return metrics
 
   return Evaluator(greedy, sampled, problems)
 
 
 def _run(parts, sampler, params, problems, chunk, shards):
-  """Texts, correctness, lengths and truncation of all problems, `chunk` prompts at a time."""
+  """Numbers `[problems, G]` and completions of all problems, `chunk` prompts at a time."""
   chunk = max(min(chunk, len(problems)) // shards, 1) * shards
   key = jax.random.key(0)
-  results = []
+  numbers, completions = [], []
   for start in range(0, len(problems), chunk):
     ids = np.arange(start, start + chunk)
     # The last chunk is filled up with repeats, so that one program serves all.
     some = [problems[min(i, len(problems) - 1)] for i in ids]
     done = rollout(parts, sampler, params, some, key, ids)
-    real = slice(0, min(chunk, len(problems) - start))
-    results.append(
-      (
-        done.texts[real],
-        done.correct[real],
-        np.asarray(done.batch.lengths)[real],
-        np.asarray(done.batch.truncated)[real],
-      )
-    )
-  texts, *arrays = zip(*results, strict=True)
-  return [group for part in texts for group in part], *[np.concatenate(a) for a in arrays]
+    numbers.append(done.numbers)
+    completions.append(done.batch.completion)
+  joined = {
+    name: np.concatenate([n[name] for n in numbers])[: len(problems)] for name in numbers[0]
+  }
+  return joined, completions

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from experiments import processes
 from experiments.cli import Interrupts
 from experiments.display import Progress
 from experiments.errors import Interrupted
@@ -21,6 +22,8 @@ from experiments.run_dir import JsonLines, RunDir
 
 class Journal:
   """The run's directory, logs and clock; a context manager.
+
+  Of several processes the first one writes; the others know the directory and keep time.
 
   The logs' lengths and the seconds are part of every checkpoint (`position`), and `rewind` goes
   back to them, so that a step that is done again stands in the logs once and its time is counted
@@ -38,15 +41,22 @@ class Journal:
   """
 
   def __init__(self, workdir, config: ConfigDict, *, resume: str = 'auto', need_bytes: int = 0):
-    self._directory = RunDir(workdir, config, resume=resume, need_bytes=need_bytes)
-    self.workdir: pathlib.Path = self._directory.workdir
-    self.summary: dict[str, Any] | None = self._directory.summary()
+    self._directory: RunDir | None = None
+
+    def open_directory():
+      self._directory = RunDir(workdir, config, resume=resume, need_bytes=need_bytes)
+      return {'workdir': str(self._directory.workdir), 'summary': self._directory.summary()}
+
+    found = processes.on_first(open_directory)
+    self.workdir = pathlib.Path(found['workdir'])
+    self.summary: dict[str, Any] | None = found['summary']
     self._metrics = MetricsLog(self.workdir, process_index=jax.process_index())
-    self._samples = JsonLines(self.workdir / 'samples.jsonl')
+    self._samples = JsonLines(self.workdir / 'samples.jsonl') if processes.is_first() else None
     self._seconds: defaultdict[str, float] = defaultdict(float)
     self._tokens = 0.0
     self._progress: Progress | None = None
     self._interrupts = Interrupts()
+    self._exit_status = 0
 
   def __enter__(self) -> Journal:
     self._interrupts.__enter__()
@@ -56,17 +66,20 @@ class Journal:
     self.finish_phase()
     self._interrupts.__exit__(kind, error, traceback)
     self._metrics.close()
-    self._samples.close()
-    self._directory.close()
+    if self._samples is not None:
+      self._samples.close()
+    if self._directory is not None:
+      self._directory.close()
 
   def interrupted(self) -> bool:
-    """Whether a signal asked the run to save and leave."""
-    return self._interrupts.requested
+    """Whether a signal asked this process or another one to save and leave; all must ask."""
+    self._exit_status = processes.largest(self._interrupts.exit_status)
+    return self._exit_status > 0
 
   def interruption(self, where: str) -> Interrupted:
     """The exception for a run that was saved at `where` because of a signal."""
     return Interrupted(
-      self._interrupts.exit_status,
+      self._exit_status or self._interrupts.exit_status,
       f'Saved at {where} in {self.workdir}; the same command continues from there.',
     )
 
@@ -74,7 +87,7 @@ class Journal:
     """What a checkpoint keeps of the journal; what is logged so far is on the disk."""
     return {
       'metrics': self._metrics.offset(),
-      'samples': self._samples.offset(),
+      'samples': 0 if self._samples is None else self._samples.offset(),
       'seconds': dict(self._seconds),
       'tokens': self._tokens,
     }
@@ -83,15 +96,17 @@ class Journal:
     """Goes back to what `position` returned; None forgets everything."""
     position = position or {'metrics': 0, 'samples': 0, 'seconds': {}, 'tokens': 0.0}
     self._metrics.truncate(position['metrics'])
-    self._samples.truncate(position['samples'])
+    if self._samples is not None:
+      self._samples.truncate(position['samples'])
     self._seconds = defaultdict(float, position['seconds'])
     self._tokens = position['tokens']
 
   def start(self, phase: str, first: int, steps: int) -> None:
     """Shows the progress of a phase of `steps` steps of which `first` are done."""
     self.finish_phase()
-    self._progress = Progress(phase, steps, first)
-    self._progress.__enter__()
+    if processes.is_first():
+      self._progress = Progress(phase, steps, first)
+      self._progress.__enter__()
 
   def finish_phase(self) -> None:
     """Takes the progress display away."""
@@ -117,6 +132,8 @@ class Journal:
 
   def samples(self, step: int, records: Sequence[Mapping[str, Any]]) -> None:
     """Appends records to samples.jsonl."""
+    if self._samples is None:
+      return
     for record in records:
       self._samples.write({'step': step, **record})
 
@@ -133,12 +150,15 @@ class Journal:
     """Writes summary.json with the seconds of every activity: the run is complete."""
     seconds = {name: round(value, 3) for name, value in self._seconds.items()}
     rollout = sum(self._seconds[name] for name in ('sample', 'verify', 'prepare', 'update'))
-    self._directory.write_summary(
-      {
-        **record,
-        'seconds': seconds | {'total': round(sum(self._seconds.values()), 3)},
-        'tokens': self._tokens,
-        'tokens_per_second': self._tokens / rollout if rollout else 0.0,
-      }
-    )
-    self.summary = self._directory.summary()
+    summary = {
+      **record,
+      'seconds': seconds | {'total': round(sum(self._seconds.values()), 3)},
+      'tokens': self._tokens,
+      'tokens_per_second': self._tokens / rollout if rollout else 0.0,
+    }
+
+    def write():
+      self._directory.write_summary(summary)
+      return self._directory.summary()
+
+    self.summary = processes.on_first(write)

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import build
-from rljax import training
+from rljax import models, training
 from rljax.training import TrainState
 from rljax.types import Batch, Method
 
@@ -44,12 +44,12 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   trained_sharding = training.sharding.params(policy.specs, mesh)
 
   def init(reference):
-    def make(reference):
-      return training.init_state(policy.start(reference), tx, method)
+    return training.init_state(policy.start(reference), tx, method)
 
-    shapes = jax.eval_shape(make, reference)
-    shardings = training.sharding.like_params(shapes, shapes.params, trained_sharding, mesh)
-    return jax.jit(make, out_shardings=shardings)(reference)
+  shapes = jax.eval_shape(
+    init, jax.eval_shape(lambda: models.init(jax.random.key(0), parts.model.specs))
+  )
+  state_sharding = training.sharding.like_params(shapes, shapes.params, trained_sharding, mesh)
 
   @jax.jit
   def score_and_prepare(trained, reference, method_state, batch):
@@ -62,7 +62,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(state_sharding, None))
   def step(state, reference, batch):
     # The reference is an argument that nobody differentiates; without an adapter it is not read.
     def score_trained(trained, rows):
@@ -92,4 +92,4 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     metrics['nonfinite_grads'] = float(sum(m['nonfinite_grads'] for m in seen))
     return state, metrics
 
-  return Learner(init, prepare, update)
+  return Learner(jax.jit(init, out_shardings=state_sharding), prepare, update)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.build import Parts
 from rljax import data, sampling, training, verifiers
@@ -22,17 +24,14 @@ class Rollout(NamedTuple):
     batch: `(P, G)` layout, with completions, mask, rewards, `truncated`, `behavior_logp` and
       `extras['correct']`.
     problems: P problems.
-    texts: P lists of G completions.
-    correct: float32 `[P, G]`.
-    failed: share of completions on which the verifier failed.
+    numbers: float32 `[P, G]` of all processes: `rewards`, `correct`, `lengths` (tokens),
+      `truncated` and `failed`, 1 where the verifier failed.
     seconds: spent in sampling and in verifying.
   """
 
   batch: Batch
   problems: list[data.Problem]
-  texts: list[list[str]]
-  correct: np.ndarray
-  failed: float
+  numbers: dict[str, np.ndarray]
   seconds: dict[str, float]
 
 
@@ -69,7 +68,7 @@ def rollout(
   key: jax.Array,
   ids: np.ndarray | None = None,
 ) -> Rollout:
-  """Completions of every problem, judged.
+  """Completions of every problem, judged by the process that holds them.
 
   Args:
     parts: task, tokenizer and mesh.
@@ -83,60 +82,72 @@ def rollout(
   prompt = encode_prompts(parts, problems)
   ids = np.arange(len(problems)) if ids is None else ids
   samples = sampler(params, prompt[:, 0], key, jnp.asarray(ids, jnp.int32))
-  completion, truncated = np.asarray(samples.completion), np.asarray(samples.truncated)
+  completion = training.sharding.to_local_rows(samples.completion)
+  truncated = training.sharding.to_local_rows(samples.truncated)
   sampled = time.perf_counter()
-  texts = [[parts.tokenizer.decode(ids) for ids in group] for group in completion]
-  group_size = completion.shape[1]
+  shape = truncated.shape
+  mine = training.sharding.local_rows(parts.mesh, len(problems))
   judged = verifiers.verify(
     parts.task,
-    [problem for problem in problems for _ in range(group_size)],
-    [text for group in texts for text in group],
+    [problems[i] for i in mine for _ in range(shape[1])],
+    [parts.tokenizer.decode(ids) for group in completion for ids in group],
     truncated.reshape(-1),
   )
-  shape = truncated.shape
-  put = lambda x: jax.device_put(x, training.sharding.rows(parts.mesh))  # noqa: E731
+  own = {name: judged[name].reshape(shape) for name in ('score', 'correct', 'failed')}
+  own['mask'] = (completion >= 0).astype(np.float32)
+  put = training.sharding.from_local_rows(parts.mesh, len(problems), own)
   batch = Batch(
     prompt=prompt,
     completion=samples.completion,
-    mask=put((completion >= 0).astype(np.float32)),
-    rewards=put(judged['score'].reshape(shape)),
+    mask=put['mask'],
+    rewards=put['score'],
     truncated=samples.truncated,
     behavior_logp=samples.logp,
-    extras={'correct': put(judged['correct'].reshape(shape))},
+    extras={'correct': put['correct']},
   )
+  numbers = {
+    'rewards': batch.rewards,
+    'correct': put['correct'],
+    'lengths': batch.lengths,
+    'truncated': batch.truncated,
+    'failed': put['failed'],
+  }
   return Rollout(
     batch=batch,
     problems=list(problems),
-    texts=texts,
-    correct=judged['correct'].reshape(shape),
-    failed=float(judged['failed'].mean()),
+    numbers=training.sharding.to_hosts(numbers),
     seconds={'sample': sampled - start, 'verify': time.perf_counter() - sampled},
   )
 
 
 def encode_prompts(parts: Parts, problems: Sequence[data.Problem]) -> jax.Array:
   """Prompts int32 `[P, 1, Tp]` on the mesh, with the width of the task's longest prompt."""
-  encoded = [parts.tokenizer.encode(problem.prompt) for problem in problems]
-  return jax.device_put(
-    data.pad_prompts(encoded, parts.prompt_width), training.sharding.rows(parts.mesh)
-  )
+  mine = training.sharding.local_rows(parts.mesh, len(problems))
+  encoded = [parts.tokenizer.encode(problems[i].prompt) for i in mine]
+  padded = data.pad_prompts(encoded, parts.prompt_width)
+  return training.sharding.from_local_rows(parts.mesh, len(problems), padded)
 
 
-def take(rollouts: Sequence[Rollout], chosen: np.ndarray) -> Rollout:
+def take(parts: Parts, rollouts: Sequence[Rollout], chosen: np.ndarray) -> Rollout:
   """One rollout of chosen groups, by their numbers in the concatenation of several rollouts."""
-  leaves = lambda *xs: np.concatenate([np.asarray(x) for x in xs])[chosen]  # noqa: E731
-  sharding = rollouts[0].batch.completion.sharding
-  batch = jax.tree.map(leaves, *[r.batch for r in rollouts])
   problems = [problem for r in rollouts for problem in r.problems]
-  texts = [group for r in rollouts for group in r.texts]
   return Rollout(
-    batch=jax.device_put(batch, sharding),
+    batch=_chooser(parts.mesh)([r.batch for r in rollouts], chosen),
     problems=[problems[i] for i in chosen],
-    texts=[texts[i] for i in chosen],
-    correct=np.concatenate([r.correct for r in rollouts])[chosen],
-    failed=float(np.mean([r.failed for r in rollouts])),
+    numbers={
+      name: np.concatenate([r.numbers[name] for r in rollouts])[chosen]
+      for name in rollouts[0].numbers
+    },
     seconds={k: sum(r.seconds[k] for r in rollouts) for k in rollouts[0].seconds},
   )
+
+
+@functools.cache
+def _chooser(mesh: Mesh) -> Callable[..., Batch]:
+  def choose(batches, chosen):
+    return jax.tree.map(lambda *xs: jnp.concatenate(xs)[chosen], *batches)
+
+  return jax.jit(choose, out_shardings=training.sharding.rows(mesh))
 
 
 def mixed_groups(correct: np.ndarray) -> np.ndarray:

@@ -247,6 +247,7 @@ def environment() -> dict[str, Any]:
     },
     'device': devices[0].device_kind,
     'devices': len(devices),
+    'processes': jax.process_count(),
     'host_cores': len(os.sched_getaffinity(0))
     if hasattr(os, 'sched_getaffinity')
     else os.cpu_count(),

@@ -22,13 +22,15 @@ from experiments import build, cli
 from experiments.errors import UserError
 from experiments.policy import load_params
 from experiments.rollout import make_sampler
-from rljax import data, sampling
+from rljax import data, sampling, training
 
 FLAGS = flags.FLAGS
 
 
 def main() -> None:
   """Completes prompts from the command line or standard input until it ends."""
+  if jax.process_count() > 1:
+    raise UserError('This command talks to one terminal; start it as one process.')
   config = cli.resolve_config()
   parts = build.check(config)
   params = load_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
@@ -39,7 +41,7 @@ def main() -> None:
     warp=sampling.greedy if FLAGS.greedy else build.warp(config.rl),
   )
   key = jax.random.key(FLAGS.sample_seed)
-  shards = config.mesh.data * config.mesh.fsdp
+  shards = training.sharding.row_shards(parts.mesh)
   for number, text in enumerate(_prompts()):
     try:
       prompt = data.pad_prompts([parts.tokenizer.encode(text)], parts.prompt_width)

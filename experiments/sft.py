@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import build, cli, display
+from experiments import build, cli, display, processes
 from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import make_evaluator
 from experiments.journal import Journal
@@ -63,6 +63,7 @@ def fit(
   journal.start('warm_start', first, settings.steps)
 
   step = jax.jit(training.make_supervised_step(parts.model, tx), donate_argnums=0)
+  mine = training.sharding.local_rows(mesh, settings.rows)
   pending: list[tuple[int, Any]] = []
   tokens, started = 0, time.perf_counter()
   for n in range(first + 1, settings.steps + 1):
@@ -70,9 +71,12 @@ def fit(
       parts.task, parts.tokenizer, config.seed, n, settings.rows, settings.width
     )
     tokens += int(np.sum(rows['tokens'] >= 0))
-    state, metrics = step(state, jax.device_put(rows, training.sharding.rows(mesh)))
+    own = {name: array[mine] for name, array in rows.items()}
+    state, metrics = step(state, training.sharding.from_local_rows(mesh, settings.rows, own))
     pending.append((n, metrics))
-    leave = journal.interrupted() and n < settings.steps
+    # Several processes have to ask each other, which takes a while.
+    asks = jax.process_count() == 1 or n % _READ_EVERY == 0
+    leave = asks and journal.interrupted() and n < settings.steps
     save = leave or n == settings.steps or n % config.checkpoint.warm_start_every == 0
     if save or len(pending) == _READ_EVERY:
       values = jax.device_get([metrics for _, metrics in pending])
@@ -102,16 +106,18 @@ def sft(config: ConfigDict, workdir: str | pathlib.Path, *, resume: str = 'auto'
   ) as journal:
     if journal.summary is None:
       params = build.initial_params(parts, config.seed)
-      with Checkpoints(journal.workdir / 'checkpoints', keep_last=2, keep_best=0) as checkpoints:
-        params = fit(config, parts, params, checkpoints, journal)
+      folder = journal.workdir / 'checkpoints'
+      with Checkpoints(folder, keep_last=2, keep_best=0) as saved, processes.ending_together():
+        params = fit(config, parts, params, saved, journal)
       journal.finish_phase()
-      with journal.phase('evaluate'):
+      with processes.ending_together(), journal.phase('evaluate'):
         metrics = evaluator.greedy(params)[0] | evaluator.sampled(params)
       journal.event('eval', config.warm_start.steps, metrics)
       journal.finish({'task': config.task, 'seed': config.seed, 'after': metrics})
     assert journal.summary is not None
-    display.show(display.metrics_table(journal.summary['after']))
-    display.show(f'The run is in {journal.workdir}')
+    if processes.is_first():
+      display.show(display.metrics_table(journal.summary['after']))
+      display.show(f'The run is in {journal.workdir}')
     return journal.summary
 
 

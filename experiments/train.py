@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import build, cli, display, plots, sft
+from experiments import build, cli, display, plots, processes, sft
 from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import Evaluator, make_evaluator
 from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.policy import load_params
 from experiments.rollout import Rollout, make_sampler, mixed_groups, rollout, take
-from rljax import data, verifiers
+from rljax import data, training, verifiers
 from rljax.checkpoints import Checkpoints, find, restore_params
 from rljax.models import lora
 from rljax.types import Method
@@ -65,7 +65,8 @@ def train(
     if journal.summary is None:
       _run(config, parts, method, evaluator, journal)
     assert journal.summary is not None
-    _show(journal)
+    if processes.is_first():
+      _show(journal)
     return journal.summary
 
 
@@ -79,12 +80,15 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     warp=build.warp(rl),
   )
   params = build.initial_params(parts, config.seed)
-  with Checkpoints(
-    journal.workdir / 'checkpoints',
-    keep_last=config.checkpoint.keep_last,
-    keep_best=config.checkpoint.keep_best,
-    best_metric='greedy_accuracy',
-  ) as checkpoints:
+  with (
+    Checkpoints(
+      journal.workdir / 'checkpoints',
+      keep_last=config.checkpoint.keep_last,
+      keep_best=config.checkpoint.keep_best,
+      best_metric='greedy_accuracy',
+    ) as checkpoints,
+    processes.ending_together(),
+  ):
     found = checkpoints.restore(learner.init(params))
     if found is None:
       reference = _starting_policy(config, parts, params, journal)
@@ -129,7 +133,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       seconds = drawn.seconds | {'prepare': updated - prepared, 'update': end - updated}
       metrics = live | metrics | {'tokens/s': live['tokens'] / (end - start)}
       journal.step('rl', step, metrics, seconds)
-      journal.samples(step, _records(drawn, batch, config.log.sample_prompts))
+      journal.samples(step, _records(parts, drawn, batch, config.log.sample_prompts))
 
       leave = journal.interrupted() and step < rl.steps
       if step == rl.steps or (config.eval.every and step % config.eval.every == 0):
@@ -178,7 +182,8 @@ def _warm_start_folder(config, journal) -> pathlib.Path:
 
 def _starting_policy(config, parts, params, journal: Journal):
   """Parameters that RL starts from, saved in the run's `warm_start`."""
-  with Checkpoints(journal.workdir / 'warm_start', keep_last=1, keep_best=0) as checkpoints:
+  folder = journal.workdir / 'warm_start'
+  with Checkpoints(folder, keep_last=1, keep_best=0) as checkpoints, processes.ending_together():
     if not config.init:
       return sft.fit(config, parts, params, checkpoints, journal)
     # A copy in the run's own directory: the run can be continued when the original is gone.
@@ -207,25 +212,25 @@ def _collect(
     draw_key = jax.random.fold_in(key, len(drawn))
     drawn.append(rollout(parts, sampler, params, problems, draw_key))
     position += 1
-    mixed = np.concatenate([mixed_groups(r.correct) for r in drawn])
+    mixed = np.concatenate([mixed_groups(r.numbers['correct']) for r in drawn])
     if mixed.sum() >= size or len(drawn) > config.rl.refill:
       break
   # Rewards and lengths are reported on everything drawn: the chosen groups are a biased sample.
-  lengths = np.concatenate([np.asarray(r.batch.lengths) for r in drawn])
+  numbers = {name: np.concatenate([r.numbers[name] for r in drawn]) for name in drawn[0].numbers}
   seen = {
-    'reward': float(np.mean([np.asarray(r.batch.rewards).mean() for r in drawn])),
-    'accuracy': float(np.mean([r.correct.mean() for r in drawn])),
-    'length': float(lengths.mean()),
-    'truncated': float(np.mean([np.asarray(r.batch.truncated).mean() for r in drawn])),
+    'reward': float(numbers['rewards'].mean()),
+    'accuracy': float(numbers['correct'].mean()),
+    'length': float(numbers['lengths'].mean()),
+    'truncated': float(numbers['truncated'].mean()),
     'mixed_groups': float(mixed.mean()),
     'rollouts': float(len(drawn)),
-    'verifier_failed': float(np.mean([r.failed for r in drawn])),
-    'tokens': float(lengths.sum()),
+    'verifier_failed': float(numbers['failed'].mean()),
+    'tokens': float(numbers['lengths'].sum()),
   }
   if not config.rl.refill:
     return drawn[0], position, seen
   chosen = np.argsort(~mixed, kind='stable')[:size]
-  return take(drawn, chosen), position, seen
+  return take(parts, drawn, chosen), position, seen
 
 
 def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> dict[str, Any]:
@@ -237,22 +242,25 @@ def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> d
   return {'metrics': metrics, 'texts': texts[:5]}
 
 
-def _records(drawn: Rollout, batch, count: int):
+def _records(parts, drawn: Rollout, batch, count: int):
   """What samples.jsonl keeps of the first prompts of a step."""
-  rewards = np.asarray(batch.rewards)
+  count = min(count, len(drawn.problems))
+  if not count:
+    return []
+  first = (batch.completion[:count], batch.rewards[:count], batch.mask[:count])
+  completion, rewards, mask = training.sharding.to_hosts(first)
   # One number a completion: the mean over its tokens where the method's advantages differ by token.
-  mask = np.asarray(batch.mask)
-  advantages = np.asarray(jnp.broadcast_to(batch.advantages, mask.shape))
+  advantages = np.broadcast_to(training.sharding.to_hosts(batch.advantages[:count]), mask.shape)
   advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
   return [
     {
       'prompt': drawn.problems[p].prompt,
       'answer': drawn.problems[p].answer,
-      'completions': drawn.texts[p],
+      'completions': [parts.tokenizer.decode(ids) for ids in completion[p]],
       'rewards': rewards[p].tolist(),
       'advantages': advantages[p].tolist(),
     }
-    for p in range(min(count, len(drawn.problems)))
+    for p in range(count)
   ]
 
 

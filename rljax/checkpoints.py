@@ -92,7 +92,10 @@ class Checkpoints:
         for file in (path / 'metrics').glob('metrics'):
           json.loads(file.read_bytes())
       except ValueError as error:
-        self._set_aside(path, f'its metrics cannot be read ({error})')
+        reason = f'its metrics cannot be read ({error})'
+        if jax.process_count() > 1:
+          raise _damaged_for_all(path, reason) from error
+        self._set_aside(path, reason)
 
     def quality(metrics: Mapping[str, float]) -> float:
       value = metrics.get(best_metric, math.nan)
@@ -191,10 +194,7 @@ class Checkpoints:
         return _read(path, like, 'state', ())
       except _Damaged as error:
         if jax.process_count() > 1:
-          raise CheckpointError(
-            f'Checkpoint {path} is damaged: {error}. Rename it to {step}.damaged and start again '
-            'to continue from the one before.'
-          ) from error
+          raise _damaged_for_all(path, str(error)) from error
         damaged.append(f'{step} ({error})')
         self._set_aside(path, str(error))
         self._manager.reload()
@@ -244,6 +244,14 @@ class Checkpoints:
       why,
       target.name,
     )
+
+
+def _damaged_for_all(path: pathlib.Path, why: str) -> CheckpointError:
+  """Several processes would have to agree on what to take instead."""
+  return CheckpointError(
+    f'Checkpoint {path} is damaged: {why}. Rename it to {path.name}.damaged and start again to '
+    'continue from the one before.'
+  )
 
 
 def find(path) -> list[pathlib.Path]:

@@ -14,3 +14,5 @@ import jax  # noqa: E402, it reads the environment
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+collect_ignore_glob = ['*_worker.py']  # programs that tests start

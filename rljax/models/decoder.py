@@ -49,11 +49,17 @@ class Model(NamedTuple):
   unstack: Callable[[Any], Any] = lambda params: params
 
 
-def decoder(config: DecoderConfig) -> Model:
-  """The decoder of these sizes as a `Model`."""
+def decoder(config: DecoderConfig, hold: Callable[[jax.Array], jax.Array] = lambda x: x) -> Model:
+  """The decoder of these sizes as a `Model`.
+
+  Args:
+    config: the sizes.
+    hold: called on activations `[B, L, D]` before each layer and after the last, and
+      changes no value; `rljax.training.sharding.hold_rows` keeps them in place on a mesh.
+  """
 
   def features(params, tokens, positions, cache=None, *, segments=None, fork=None):
-    return _features(config, params, tokens, positions, cache, segments, fork)
+    return _features(config, hold, params, tokens, positions, cache, segments, fork)
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
@@ -87,7 +93,7 @@ def token_positions(tokens: jax.Array) -> jax.Array:
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
-def _features(config, params, tokens, positions, cache, segments, fork):
+def _features(config, hold, params, tokens, positions, cache, segments, fork):
   """Activations `[B, L, D]` before the head; see `Model.features`."""
   x = _embed(config, params, tokens)
   windows, kinds = _kinds(config)
@@ -99,6 +105,7 @@ def _features(config, params, tokens, positions, cache, segments, fork):
     def layer(x, inputs):
       weights, kind = inputs
       angles, visible = choose(kind)
+      x = hold(x)
       query, key, value = _project(config, weights, x, angles)
       return _rest(config, weights, x, _attend(config, query, key, value, visible, fork)), None
 
@@ -116,6 +123,7 @@ def _features(config, params, tokens, positions, cache, segments, fork):
     keys, values = [], []
     for i, kind in enumerate(kinds):
       weights = _layer(params, i)
+      x = hold(x)
       query, key, value = _project(config, weights, x, angles[kind])
       key, value = caches.write(cache, i, key, value)
       sets = [attention.Keys(key, value, own[kind])]
@@ -130,7 +138,7 @@ def _features(config, params, tokens, positions, cache, segments, fork):
       positions=slots,
       index=cache.index + tokens.shape[1],
     )
-  return _norm(config, x, params['final_norm']), cache
+  return hold(_norm(config, x, params['final_norm'])), cache
 
 
 def _layer(params, i):

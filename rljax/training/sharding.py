@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rljax.models.specs import Spec, is_spec
@@ -19,17 +22,28 @@ RULES: Mapping[str, str] = {
 }
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+  data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
   """A mesh of `data * fsdp * tensor` devices with Auto axes.
 
+  On TPU the axes follow the chips' torus, and `data` goes across slices, whose network is slow.
+
+  Args:
+    data: copies of the model that see different rows.
+    fsdp: parts that parameters, optimizer state and rows are cut into.
+    tensor: parts that heads, hidden units and the vocabulary are cut into.
+    devices: all devices if None; may be those of a topology that nothing is attached to.
+
+  One of the sizes may be -1: as many as are left.
+
   Raises:
-    ValueError: if a size is below 1, or there are not exactly as many devices; 1 x 1 x 1 takes the
-      first of any number.
+    ValueError: if another size is below 1, or there are not exactly as many devices; 1 x 1 x 1
+      takes the first of any number.
   """
-  if min(data, fsdp, tensor) < 1:
-    raise ValueError(f'data ({data}), fsdp ({fsdp}) and tensor ({tensor}) must be at least 1.')
-  shape, devices = (data, fsdp, tensor), jax.devices()
-  size = data * fsdp * tensor
+  devices = jax.devices() if devices is None else list(devices)
+  sizes = _fill({'data': data, 'fsdp': fsdp, 'tensor': tensor}, len(devices))
+  shape, size = tuple(sizes.values()), math.prod(sizes.values())
   if size == 1:
     devices = devices[:1]
   if size != len(devices):
@@ -37,9 +51,36 @@ def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
       f'The mesh data={data} x fsdp={fsdp} x tensor={tensor} needs {size} devices but there are '
       f'{len(devices)}; their product must be {len(devices)}.'
     )
-  return jax.make_mesh(
-    shape, ('data', 'fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 3, devices=devices
-  )
+  slices = len({getattr(d, 'slice_index', 0) for d in devices if d.platform == 'tpu'})
+  if slices > 1:
+    if sizes['data'] % slices:
+      raise ValueError(
+        f'data ({sizes["data"]}) must be a multiple of the {slices} slices of the devices, between '
+        'which only gradients should travel.'
+      )
+    grid = mesh_utils.create_hybrid_device_mesh(
+      (shape[0] // slices, *shape[1:]), (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+  else:
+    grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+  return Mesh(grid, tuple(sizes), axis_types=(AxisType.Auto,) * 3)
+
+
+def _fill(sizes: dict[str, int], count: int) -> dict[str, int]:
+  """Mesh sizes with the one that is -1 replaced by what `count` devices leave for it."""
+  open_ones = [name for name, size in sizes.items() if size == -1]
+  if min(sizes.values()) < -1 or 0 in sizes.values() or len(open_ones) > 1:
+    given = ', '.join(f'{name} ({size})' for name, size in sizes.items())
+    raise ValueError(f'{given} must be at least 1; one of them may be -1, for what is left.')
+  if not open_ones:
+    return sizes
+  filled = math.prod(size for size in sizes.values() if size > 0)
+  if count % filled:
+    raise ValueError(
+      f'{open_ones[0]} is to take what is left, but {count} devices do not divide by the {filled} '
+      f'of the other axes ({", ".join(f"{k}={v}" for k, v in sizes.items() if v > 0)}).'
+    )
+  return sizes | {open_ones[0]: count // filled}
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -50,6 +91,52 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def rows(mesh: Mesh) -> NamedSharding:
   """The sharding of a batch: its leading axis over `data` and `fsdp`."""
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
+
+
+def local_rows(mesh: Mesh, count: int) -> np.ndarray:
+  """Numbers of those of `count` rows that devices of this process hold, ascending."""
+  held = rows(mesh).addressable_devices_indices_map((count,)).values()
+  numbers = np.arange(count)
+  return np.unique(np.concatenate([numbers[index] for index in held]))
+
+
+def from_local_rows(mesh: Mesh, count: int, tree: Any) -> Any:
+  """Arrays of `count` rows on the mesh, of which every process gives its own.
+
+  Args:
+    mesh: the mesh.
+    count: rows in all.
+    tree: NumPy arrays whose leading axis is `local_rows(mesh, count)`.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, rows(mesh))
+  numbers, mine = np.arange(count), local_rows(mesh, count)
+
+  def leaf(x):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(
+      (count, *x.shape[1:]), rows(mesh), lambda index: x[np.searchsorted(mine, numbers[index[0]])]
+    )
+
+  return jax.tree.map(leaf, tree)
+
+
+def to_local_rows(x: jax.Array) -> np.ndarray:
+  """What this process holds of an array that is split by rows: its `local_rows`, on the host."""
+  parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+  return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def to_hosts(tree: Any) -> Any:
+  """Whole arrays on every process's host; all processes must call it."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def row_shards(mesh: Mesh) -> int:
+  """Number of parts that the rows of a batch are cut into."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
 
 
 def params(specs: Any, mesh: Mesh, rules: Mapping[str, str] = RULES) -> Any:
@@ -93,3 +180,14 @@ def like_params(tree: Any, params: Any, shardings: Any, mesh: Mesh) -> Any:
     return replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def hold_rows(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+  """For `models.decoder`: keeps activations `[B, ...]` split by rows alone.
+
+  Left alone, the compiler lets activations inherit the split of the weights: every device then
+  computes a slice of all rows and holds as many times the memory as there are parts.
+  """
+  if mesh.size == 1:
+    return lambda x: x
+  return lambda x: jax.lax.with_sharding_constraint(x, rows(mesh))
