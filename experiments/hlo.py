@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -51,8 +50,9 @@ def collectives(text: str) -> dict[str, Collective]:
     text: of a compiled, partitioned module, from `jax.stages.Compiled.as_text`.
   """
   computations, entry = _computations(text)
-  number: defaultdict[str, int] = defaultdict(int)
-  size: defaultdict[str, int] = defaultdict(int)
+  # By kind and channel: a collective that the TPU compiler spreads over several fusions stands in
+  # each of them, with the same channel.
+  found: dict[tuple[str, str], Collective] = {}
   pending = [(entry, 1)]
   while pending:
     computation, times = pending.pop()
@@ -64,12 +64,19 @@ def collectives(text: str) -> dict[str, Collective]:
         result = _bytes(instruction.type)
         if instruction.op in ('all-gather-start', 'collective-permute-start'):
           result -= given  # the type of these starts holds their operands too
-        number[kind] += times
-        size[kind] += times * max(given, result)
+        channel = re.search(r'channel_id=(\d+)', instruction.rest)
+        key = kind, channel[1] if channel else f'{computation}/{instruction.name}'
+        here = Collective(times, times * max(given, result))
+        found[key] = max(found.get(key, here), here)
         continue
       trips = _trips(instruction, computations) if instruction.op == 'while' else 1
       pending += [(name, times * trips) for name in _called(instruction) if name in computations]
-  return {kind: Collective(number[kind], size[kind]) for kind in KINDS if kind in number}
+  totals = {}
+  for kind in KINDS:
+    each = [collective for (name, _), collective in found.items() if name == kind]
+    if each:
+      totals[kind] = Collective(sum(c.times for c in each), sum(c.bytes for c in each))
+  return totals
 
 
 def _computations(text: str) -> tuple[dict[str, list[_Instruction]], str]:

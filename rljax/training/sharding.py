@@ -186,8 +186,13 @@ def hold_rows(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
   """For `models.decoder`: keeps activations `[B, ...]` split by rows alone.
 
   Left alone, the compiler lets activations inherit the split of the weights: every device then
-  computes a slice of all rows and holds as many times the memory as there are parts.
+  computes a slice of all rows and holds as many times the memory as there are parts. With one token
+  a row, as in decoding, that is right: activations are smaller than the weights, so they travel.
   """
-  if mesh.size == 1:
-    return lambda x: x
-  return lambda x: jax.lax.with_sharding_constraint(x, rows(mesh))
+
+  def hold(x):
+    if mesh.size == 1 or x.shape[1] == 1:
+      return x
+    return jax.lax.with_sharding_constraint(x, rows(mesh))
+
+  return hold

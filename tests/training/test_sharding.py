@@ -1,6 +1,8 @@
 """Meshes change where arrays live, not what comes out."""
 
+import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -173,3 +175,65 @@ def test_a_mesh_of_one_takes_the_first_device():
   mesh = sharding.make_mesh()
   assert mesh.devices.ravel().tolist() == jax.devices()[:1]
   assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+
+
+def test_one_size_may_be_what_the_others_leave():
+  assert dict(sharding.make_mesh(fsdp=-1).shape) == {'data': 1, 'fsdp': 4, 'tensor': 1}
+  assert dict(sharding.make_mesh(-1, 1, 2).shape) == {'data': 2, 'fsdp': 1, 'tensor': 2}
+  with pytest.raises(ValueError, match=r'4 devices do not divide by the 3 .*tensor=3'):
+    sharding.make_mesh(fsdp=-1, tensor=3)
+  with pytest.raises(ValueError, match='one of them may be -1'):
+    sharding.make_mesh(-1, -1, 1)
+
+
+class Chip:
+  """As much of a TPU device as a mesh asks for."""
+
+  platform, device_kind, core_on_chip = 'tpu', 'TPU v4', 0
+
+  def __init__(self, number, slice_index):
+    self.id, self.slice_index, self.process_index = number, slice_index, slice_index
+    self.coords = [number % 2, number // 2 % 2, 0]
+
+
+def test_slices_are_joined_by_the_data_axis_alone():
+  chips = [Chip(n, n // 4) for n in range(8)]
+  grid = sharding.make_mesh(2, 2, 2, devices=chips).devices
+  assert [{chip.slice_index for chip in part.flat} for part in grid] == [{0}, {1}]
+  with pytest.raises(ValueError, match='multiple of the 2 slices'):
+    sharding.make_mesh(1, 4, 2, devices=chips)
+
+
+def test_rows_are_put_and_read_back_by_number():
+  mesh = sharding.make_mesh(2, 1, 2)
+  table = np.arange(12.0).reshape(6, 2)
+  np.testing.assert_array_equal(sharding.local_rows(mesh, 6), np.arange(6))
+  placed = sharding.from_local_rows(mesh, 6, {'x': table})['x']
+  assert placed.sharding == sharding.rows(mesh)
+  np.testing.assert_array_equal(sharding.to_local_rows(placed), table)
+  np.testing.assert_array_equal(sharding.to_hosts(placed), table)
+
+
+@pytest.mark.parametrize('shape', [(1, 4, 1), (1, 2, 2)])
+def test_no_device_holds_the_activations_of_all_rows(shape):
+  """Deep models scan over layers; there the compiler would rather split the width."""
+  mesh = sharding.make_mesh(*shape)
+  deep = dataclasses.replace(CONFIG, num_layers=6, dim=32, num_kv_heads=4)
+
+  def activations(model):
+    def loss(params, tokens):
+      positions = models.token_positions(tokens)
+      return model.apply(params, tokens, positions, None)[0].sum()
+
+    tokens = jax.ShapeDtypeStruct((16, 7), jnp.int32, sharding=sharding.rows(mesh))
+    params = jax.tree.map(
+      lambda spec, where: jax.ShapeDtypeStruct(spec.shape, jnp.float32, sharding=where),
+      model.specs,
+      sharding.params(model.specs, mesh),
+      is_leaf=is_spec,
+    )
+    grad = jax.jit(jax.grad(loss)).lower(params, tokens).compile(QUICK)
+    return set(re.findall(r'f32\[(?:\d+,)?16,7,\d+\]', grad.as_text()))
+
+  assert activations(models.decoder(deep))
+  assert not activations(models.decoder(deep, sharding.hold_rows(mesh)))
