@@ -27,7 +27,7 @@ class Learner(NamedTuple):
     update: `(state, reference, batch, rng) -> (state, metrics)`, all optimizer steps on one
       prepared batch; `state` is donated, `rng` is the host's generator for the order of
       minibatches. Metrics are means over the steps, but `mismatch` their largest and
-      `nonfinite_grads` their sum.
+      `nonfinite_grads` and `skipped` their sums.
   """
 
   init: Callable[[Any], TrainState]
@@ -89,7 +89,8 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     seen = jax.device_get(seen)
     metrics = {name: float(np.mean([m[name] for m in seen])) for name in seen[0]}
     metrics['mismatch'] = float(max(m['mismatch'] for m in seen))
-    metrics['nonfinite_grads'] = float(sum(m['nonfinite_grads'] for m in seen))
+    for name in ('nonfinite_grads', 'skipped'):
+      metrics[name] = float(sum(m[name] for m in seen))
     return state, metrics
 
   return Learner(jax.jit(init, out_shardings=state_sharding), prepare, update)

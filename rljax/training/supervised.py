@@ -10,7 +10,7 @@ import optax
 
 from rljax.models.decoder import Model
 from rljax.training import head
-from rljax.training.train_step import TrainState
+from rljax.training.train_step import TrainState, apply_gradients
 
 
 def make_supervised_step(
@@ -25,7 +25,7 @@ def make_supervised_step(
 
   Returns:
     The step; its metrics are `loss` (nats a target token), `token_accuracy` (share of targets that
-    are the most likely token) and `grad_norm`.
+    are the most likely token) and those of `apply_gradients`.
   """
 
   unembed = model.unembed or (lambda params, logits: logits)
@@ -48,9 +48,8 @@ def make_supervised_step(
 
   def step(state, rows):
     (value, right), grads = jax.value_and_grad(loss, has_aux=True)(state.params, rows)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {'loss': value, 'token_accuracy': right, 'grad_norm': optax.global_norm(grads)}
+    params, opt_state, seen = apply_gradients(tx, state, grads)
+    metrics = {'loss': value, 'token_accuracy': right} | seen
     return TrainState(state.step + 1, params, opt_state, state.method_state), metrics
 
   return step

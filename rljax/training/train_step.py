@@ -58,7 +58,8 @@ def make_train_step(
 
   Returns:
     The step. Its metrics are float32 `[]`: `loss`, `loss/<term>` (before the coefficient),
-    `grad_norm`, `nonfinite_grads` (number of entries), `entropy` (nats a token), `kl_old` (k3
+    `grad_norm`, `nonfinite_grads` (number of entries; if there are any, the update is skipped and
+    `skipped` is 1), `entropy` (nats a token), `kl_old` (k3
     estimate, nats a token), with references `kl_ref` (k3 estimate), and `mismatch`, the largest
     absolute difference between the sampler's log-probability and the scorer's where the batch is
     scored by the policy it was drawn from. For a dict of batches (`methods.together`) `score`
@@ -101,17 +102,30 @@ def make_train_step(
       (grads, metrics, mismatch), _ = microbatch(carry, first)
     else:
       (grads, metrics, mismatch), _ = jax.lax.scan(microbatch, carry, parts)
-    metrics['grad_norm'] = optax.global_norm(grads)
-    metrics['nonfinite_grads'] = sum(
-      jnp.sum(~jnp.isfinite(g)).astype(jnp.float32) for g in jax.tree.leaves(grads)
-    )
     metrics['mismatch'] = mismatch
-    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state, method_state), metrics
+    params, opt_state, seen = apply_gradients(tx, state, grads)
+    return TrainState(state.step + 1, params, opt_state, method_state), metrics | seen
 
   return step
+
+
+def apply_gradients(
+  tx: optax.GradientTransformation, state: TrainState, grads: Any
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+  """New parameters and optimizer state, the old ones if an entry of the gradient is not finite.
+
+  Its metrics are `grad_norm`, `nonfinite_grads` (number of entries) and `skipped` (1 or 0).
+  """
+  nonfinite = sum(jnp.sum(~jnp.isfinite(g)).astype(jnp.float32) for g in jax.tree.leaves(grads))
+  metrics = {'grad_norm': optax.global_norm(grads), 'nonfinite_grads': nonfinite}
+  grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
+
+  def update():
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    return optax.apply_updates(state.params, updates), opt_state
+
+  params, opt_state = jax.lax.cond(nonfinite == 0, update, lambda: (state.params, state.opt_state))
+  return params, opt_state, metrics | {'skipped': (nonfinite > 0).astype(jnp.float32)}
 
 
 def cut(tree: Any, parts: int) -> Any:

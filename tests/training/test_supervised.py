@@ -109,6 +109,8 @@ def test_rows_without_targets_change_nothing():
   state, metrics = update({**batch, 'mask': np.zeros_like(batch['mask'])})
   assert {k: float(v) for k, v in metrics.items()} == {
     'loss': 0.0,
+    'nonfinite_grads': 0.0,
+    'skipped': 0.0,
     'token_accuracy': 0.0,
     'grad_norm': 0.0,
   }

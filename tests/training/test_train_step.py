@@ -152,6 +152,7 @@ def test_metrics_equal_the_values_of_the_whole_batch(parts):
     'kl_ref': np.sum(tokens * k3(p['logp'] - p['ref'])),
     'grad_norm': np.sqrt(np.sum(np.float64(grads['table']) ** 2)),
     'nonfinite_grads': 0.0,
+    'skipped': 0.0,
     'mismatch': 0.0,
   }
   assert metrics.keys() == expected.keys()
@@ -216,11 +217,22 @@ def test_mismatch_is_measured_against_the_scorer_where_there_is_no_old_policy():
     assert 'kl_old' not in metrics
 
 
-def test_nonfinite_gradients_are_counted():
-  bad = {'table': PARAMS['table'].copy()}
-  bad['table'][PROBLEM['prompt'][0, -1], 0] = np.nan
-  _, metrics = one_step('gspo', 1)(bad, BATCH)
-  assert float(metrics['nonfinite_grads']) > 0
+def test_a_gradient_that_is_not_finite_is_counted_and_not_applied():
+  tx = optax.adam(1e-2)
+  step = jax.jit(training.make_train_step(training.make_score(toys.TABLE), METHODS['gspo'], tx))
+  batch = METHODS['gspo'].prepare((), BATCH)[1]
+  good, metrics = step(training.init_state(PARAMS, tx), batch)
+  assert float(metrics['skipped']) == 0
+  advantages = np.array(batch.advantages)
+  advantages[0, 0] = np.inf
+  same, metrics = step(good, batch.replace(advantages=advantages))
+  assert float(metrics['nonfinite_grads']) > 0 and float(metrics['skipped']) == 1
+  assert same.step == good.step + 1
+  jax.tree.map(
+    np.testing.assert_array_equal, (same.params, same.opt_state), (good.params, good.opt_state)
+  )
+  moved, _ = step(same, batch)
+  assert not np.array_equal(moved.params['table'], same.params['table'])
 
 
 HINGE_BOUND, HINGE_COEF = 0.02, 7.0
