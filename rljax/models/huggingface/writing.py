@@ -126,7 +126,7 @@ def _check(config, params, dtype):
       raise ValueError(f'Parameter {name} would be stored as {kind}; use a float type.')
     kinds[tuple(key.key for key in keys)] = kind
   if given:
-    raise ValueError(f'Parameters {sorted(given)} are not part of the config.')
+    raise ValueError(f'Parameters {", ".join(sorted(given))} are not part of the config.')
   return kinds
 
 
