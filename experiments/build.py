@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from typing import NamedTuple
+import pathlib
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.errors import UserError
 from rljax import aggregation, data, methods, models, sampling, training
+from rljax.checkpoints import restore_params
+from rljax.models import huggingface
 from rljax.types import Method
 
 
@@ -21,21 +26,32 @@ class Parts(NamedTuple):
   Attributes:
     task: the problems and their verifier.
     tokenizer: text to ids.
-    model: the policy's functions.
+    decoder: the policy's sizes.
+    model: its functions.
     mesh: the devices.
     prompt_width: Tp, the task's longest prompt.
+    param_dtype: type of the parameters.
+    pretrained: folder of the Hugging Face checkpoint that they start from; None: from noise.
   """
 
   task: data.Task
-  tokenizer: data.CharTokenizer
+  tokenizer: data.Tokenizer
+  decoder: models.DecoderConfig
   model: models.Model
   mesh: Mesh
   prompt_width: int
+  param_dtype: str
+  pretrained: pathlib.Path | None
 
 
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_sizes(config)
+  if config.init and huggingface.is_checkpoint(config.init):
+    raise UserError(
+      f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '
+      f'--config.model.path={config.init}, with --config.warm_start.steps=0 for RL at once.'
+    )
   parts = make_parts(config)
   _check_lengths(config, parts)
   return parts
@@ -45,13 +61,42 @@ def make_parts(config: ConfigDict) -> Parts:
   """The task, model and mesh of a configuration; raises UserError."""
   try:
     task = data.get_task(config.task, **config.task_kwargs)
-    tokenizer = data.CharTokenizer(task.alphabet)
-    model = models.decoder(models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model))
+    tokenizer, decoder, pretrained = _model(config, task)
+    model = models.decoder(decoder)
     mesh = training.sharding.make_mesh(**config.mesh)
     training.sharding.params(model.specs, mesh)
-  except (TypeError, ValueError) as error:
+  except (ImportError, TypeError, ValueError) as error:
     raise UserError(str(error)) from error
-  return Parts(task, tokenizer, model, mesh, task.max_prompt)
+  return Parts(
+    task=task,
+    tokenizer=tokenizer,
+    decoder=decoder,
+    model=model,
+    mesh=mesh,
+    prompt_width=tokenizer.max_tokens(task.max_prompt),
+    param_dtype=config.model.get('param_dtype', 'float32'),
+    pretrained=pretrained,
+  )
+
+
+def _model(config, task):
+  """Tokenizer, decoder and folder of the pretrained model, or those of the sizes and no folder."""
+  sizes = config.model.to_dict()
+  path = sizes.pop('path', '')
+  sizes.pop('param_dtype', None)
+  if not path:
+    char_tokenizer = data.CharTokenizer(task.alphabet)
+    return char_tokenizer, models.DecoderConfig(char_tokenizer.vocab_size, **sizes), None
+  folder = huggingface.fetch(path)
+  tokenizer = data.PretrainedTokenizer(str(folder))
+  decoder = dataclasses.replace(
+    huggingface.read_config(folder), dtype=sizes['dtype'], remat=sizes['remat']
+  )
+  if tokenizer.vocab_size > decoder.vocab_size:
+    raise ValueError(
+      f'The tokenizer of {folder} has {tokenizer.vocab_size} ids, its model {decoder.vocab_size}.'
+    )
+  return tokenizer, decoder, folder
 
 
 def method(config: ConfigDict) -> Method:
@@ -176,7 +221,29 @@ def parameter_count(model: models.Model) -> int:
 
 
 def initial_params(parts: Parts, seed: int):
-  """Fresh parameters on their shards."""
+  """Pretrained or else fresh parameters on their shards."""
   shardings = training.sharding.params(parts.model.specs, parts.mesh)
-  init = jax.jit(lambda key: models.init(key, parts.model.specs), out_shardings=shardings)
+  if parts.pretrained is not None:
+    try:
+      _, params = huggingface.load(parts.pretrained, shardings=shardings, dtype=parts.param_dtype)
+    except ValueError as error:
+      raise UserError(str(error)) from error
+    return params
+  dtype = jnp.dtype(parts.param_dtype)
+  init = jax.jit(lambda key: models.init(key, parts.model.specs, dtype), out_shardings=shardings)
   return init(jax.random.key(seed))
+
+
+def policy(parts: Parts, checkpoint: str | pathlib.Path | None) -> Any:
+  """The parameters of a checkpoint, or those of the pretrained model if there is none."""
+  if checkpoint is None:
+    if parts.pretrained is None:
+      raise UserError('Name a run with --checkpoint, or a pretrained model as --config.model.path.')
+    return initial_params(parts, seed=0)
+  shapes = jax.tree.map(
+    lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, parts.param_dtype, sharding=sharding),
+    parts.model.specs,
+    training.sharding.params(parts.model.specs, parts.mesh),
+    is_leaf=lambda x: isinstance(x, models.Spec),
+  )
+  return restore_params(checkpoint, like=shapes)

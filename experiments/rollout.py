@@ -116,7 +116,7 @@ def rollout(
 
 def encode_prompts(parts: Parts, problems: Sequence[data.Problem]) -> jax.Array:
   """Prompts int32 `[P, 1, Tp]` on the mesh, with the width of the task's longest prompt."""
-  encoded = [parts.tokenizer.encode(problem.prompt) for problem in problems]
+  encoded = [parts.tokenizer.encode_prompt(problem.prompt) for problem in problems]
   return jax.device_put(
     data.pad_prompts(encoded, parts.prompt_width), training.sharding.rows(parts.mesh)
   )

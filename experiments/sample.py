@@ -4,6 +4,8 @@
     python -m experiments.sample --checkpoint=RUN --samples=4          # asks for prompts, one a
     line
 
+    python -m experiments.sample --config=FILE --config.model.path=DIR     # a pretrained model
+
 The configuration is the run's own unless `--config` names another. `--greedy` takes the likeliest
 token.
 """
@@ -22,7 +24,6 @@ from experiments import build, cli
 from experiments.errors import UserError
 from experiments.rollout import make_sampler
 from rljax import data, sampling
-from rljax.checkpoints import restore_params
 
 FLAGS = flags.FLAGS
 
@@ -31,7 +32,7 @@ def main() -> None:
   """Completes prompts from the command line or standard input until it ends."""
   config = cli.resolve_config()
   parts = build.check(config)
-  params = restore_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
+  params = build.policy(parts, FLAGS.checkpoint)
   sampler = make_sampler(
     parts,
     group_size=FLAGS.samples,
@@ -42,7 +43,7 @@ def main() -> None:
   shards = config.mesh.data * config.mesh.fsdp
   for number, text in enumerate(_prompts()):
     try:
-      prompt = data.pad_prompts([parts.tokenizer.encode(text)], parts.prompt_width)
+      prompt = data.pad_prompts([parts.tokenizer.encode_prompt(text)], parts.prompt_width)
     except ValueError as error:
       if FLAGS.prompt is not None:
         raise UserError(str(error)) from error

@@ -173,12 +173,13 @@ def _warm_start_folder(config, journal) -> pathlib.Path:
 def _starting_policy(config, parts, params, journal: Journal):
   """Parameters that RL starts from, saved in the run's `warm_start`."""
   with Checkpoints(journal.workdir / 'warm_start', keep_last=1, keep_best=0) as checkpoints:
-    if not config.init:
+    if config.warm_start.steps and not config.init:
       return sft.fit(config, parts, params, checkpoints, journal)
     # A copy in the run's own directory: the run can be continued when the original is gone.
     found = checkpoints.restore({'params': params})
     if found is None:
-      params = restore_params(config.init, like=params)
+      if config.init:
+        params = restore_params(config.init, like=params)
       checkpoints.save(0, {'params': params}, {})
       return params
     return found.state['params']

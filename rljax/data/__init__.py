@@ -8,6 +8,7 @@ from rljax.data.batches import pack as pack
 from rljax.data.batches import pad_prompts as pad_prompts
 from rljax.data.batches import prompts as prompts
 from rljax.data.pretrained import PretrainedTokenizer as PretrainedTokenizer
+from rljax.data.pretrained import files_of as files_of
 from rljax.data.random_calculation import random_calculation as random_calculation
 from rljax.data.random_calculation_latex import (
   random_calculation_latex as random_calculation_latex,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rljax.data.tokenizer import REPLACEMENT
+from rljax.data.tokenizer import REPLACEMENT, CharTokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,3 +113,36 @@ class PretrainedTokenizer:
       )
       for i, piece in enumerate(pieces)
     )
+
+
+def files_of(tokenizer: CharTokenizer) -> dict[str, str]:
+  """The files, text by name, from which transformers makes a tokenizer with the same ids."""
+  end = '<|end|>'
+  tokens = {end: tokenizer.eos} | {c: i + 1 for i, c in enumerate(tokenizer.alphabet)}
+  flags = dict.fromkeys(('single_word', 'lstrip', 'rstrip', 'normalized'), False)
+  content = {
+    'version': '1.0',
+    'truncation': None,
+    'padding': None,
+    'added_tokens': [{'id': tokenizer.eos, 'content': end, 'special': True, **flags}],
+    'normalizer': None,
+    'pre_tokenizer': {
+      'type': 'Split',
+      'pattern': {'Regex': r'[\s\S]'},
+      'behavior': 'Isolated',
+      'invert': False,
+    },
+    'post_processor': None,
+    'decoder': {'type': 'Fuse'},
+    # No token of this name exists, so a character that is not in the alphabet is an error.
+    'model': {'type': 'WordLevel', 'vocab': tokens, 'unk_token': '<|unknown|>'},
+  }
+  settings = {
+    'tokenizer_class': 'PreTrainedTokenizerFast',
+    'eos_token': end,
+    'clean_up_tokenization_spaces': False,
+  }
+  return {
+    'tokenizer.json': json.dumps(content, indent=2) + '\n',
+    'tokenizer_config.json': json.dumps(settings, indent=2) + '\n',
+  }
