@@ -36,6 +36,7 @@ setup(
     'hf': ['datasets>=3.0', 'safetensors>=0.4', 'transformers>=4.50'],
     'notebooks': ['ipykernel>=6.29', 'nbclient>=0.10', 'nbformat>=5.10'],
     'verify': ['math-verify>=0.7', 'reasoning-gym>=0.1.20'],
+    'qlora': ['qwix>=0.1.8'],
     'peers': ['google-tunix>=0.1.5', 'trl>=0.20'],
     'test': [
       'hypothesis>=6.100',

@@ -58,6 +58,11 @@ def get_config() -> ConfigDict:
   config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
   config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
 
+  config.lora = ConfigDict()  # RL trains a low-rank adapter; the warm start is its frozen base
+  config.lora.rank = 0  # 0: off, RL trains all parameters
+  config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
+  config.lora.targets = ('*',)  # patterns over projections, such as 'layers/query'
+
   config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
   config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
 

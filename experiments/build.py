@@ -13,9 +13,9 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments import policy
 from experiments.errors import UserError
 from rljax import aggregation, data, methods, models, sampling, training
-from rljax.checkpoints import restore_params
 from rljax.models import huggingface
 from rljax.types import Method
 
@@ -30,6 +30,7 @@ class Parts(NamedTuple):
     model: its functions.
     mesh: the devices.
     prompt_width: Tp, the task's longest prompt.
+    policy: what RL trains.
     param_dtype: type of the parameters.
     pretrained: folder of the Hugging Face checkpoint that they start from; None: from noise.
   """
@@ -40,6 +41,7 @@ class Parts(NamedTuple):
   model: models.Model
   mesh: Mesh
   prompt_width: int
+  policy: policy.Policy
   param_dtype: str
   pretrained: pathlib.Path | None
 
@@ -65,6 +67,8 @@ def make_parts(config: ConfigDict) -> Parts:
     model = models.decoder(decoder)
     mesh = training.sharding.make_mesh(**config.mesh)
     training.sharding.params(model.specs, mesh)
+    trained = policy.from_config(config, model)
+    training.sharding.params(trained.specs, mesh)
   except (ImportError, TypeError, ValueError) as error:
     raise UserError(str(error)) from error
   return Parts(
@@ -74,6 +78,7 @@ def make_parts(config: ConfigDict) -> Parts:
     model=model,
     mesh=mesh,
     prompt_width=tokenizer.max_tokens(task.max_prompt),
+    policy=trained,
     param_dtype=config.model.get('param_dtype', 'float32'),
     pretrained=pretrained,
   )
@@ -152,6 +157,7 @@ _LEAST = {
   'eval.problems': 1,
   'eval.samples': 1,
   'log.sample_prompts': 0,
+  'lora.rank': 0,
   'mesh.data': 1,
   'mesh.fsdp': 1,
   'mesh.tensor': 1,
@@ -234,8 +240,8 @@ def initial_params(parts: Parts, seed: int):
   return init(jax.random.key(seed))
 
 
-def policy(parts: Parts, checkpoint: str | pathlib.Path | None) -> Any:
-  """The parameters of a checkpoint, or those of the pretrained model if there is none."""
+def load_params(parts: Parts, checkpoint: str | pathlib.Path | None) -> Any:
+  """The model's parameters in a checkpoint, or the pretrained ones if `checkpoint` is None."""
   if checkpoint is None:
     if parts.pretrained is None:
       raise UserError('Name a run with --checkpoint, or a pretrained model as --config.model.path.')
@@ -246,4 +252,4 @@ def policy(parts: Parts, checkpoint: str | pathlib.Path | None) -> Any:
     training.sharding.params(parts.model.specs, parts.mesh),
     is_leaf=lambda x: isinstance(x, models.Spec),
   )
-  return restore_params(checkpoint, like=shapes)
+  return policy.load_params(checkpoint, like=shapes)

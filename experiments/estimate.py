@@ -10,15 +10,17 @@ from ml_collections import ConfigDict
 
 from experiments import build
 from experiments.run_dir import flatten
+from rljax import models
 
-# Policy, reference, gradients and two Adam moments, all float32.
-_COPIES = 5
+# What is trained, its gradient and two Adam moments, all float32; the reference comes on top.
+_COPIES = 4
 
 
 def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
-  """Disk space of a run's checkpoints: policy and two moments each, one of them being written."""
-  kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 2
-  return 3 * 4 * build.parameter_count(parts.model) * kept
+  """Disk space of a run's checkpoints: what is trained and two moments each, one being written."""
+  kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1
+  trained, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
+  return 3 * 4 * (trained * kept + model)
 
 
 def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
@@ -35,7 +37,8 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   activations = step_rows * width * layer * model.num_layers * size
   logits = 3 * step_rows * width * parts.decoder.vocab_size * 4
   return {
-    'weights, reference, gradients, optimizer': 4 * _COPIES * build.parameter_count(parts.model),
+    'weights, reference, gradients, optimizer': 4
+    * (_COPIES * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
     'activations and logits of an update': activations + logits,
   }
@@ -51,7 +54,8 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
     'sample': rl.prompts * _forward(config, parts, prompt)
     + rows * (_forward(config, parts, prompt + length) - _forward(config, parts, prompt)),
     'score': scored * forward,
-    'update': 3.0 * rl.epochs * forward,
+    # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
+    'update': (2.0 if config.lora.rank else 3.0) * rl.epochs * forward,
   }
 
 
@@ -87,6 +91,7 @@ def describe(config: ConfigDict) -> str:
     *(f'{key}: {value}' for key, value in flatten(json.loads(config.to_json())).items()),
     '',
     f'parameters        {build.parameter_count(parts.model):,}',
+    f'trained by RL     {models.count(parts.policy.specs):,}',
     *(f'{_size(value):>10}        {name}' for name, value in memory.items()),
     f'{_size(checkpoint_bytes(config, parts)):>10}        checkpoints on disk',
     *(f'{value / 1e9:>7.1f} GF        one RL step: {name}' for name, value in flops.items()),

@@ -29,7 +29,7 @@ def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path | None) -> dict[
   """
   parts = build.check(config)
   evaluator = make_evaluator(config, parts)
-  params = build.policy(parts, checkpoint)
+  params = build.load_params(parts, checkpoint)
   metrics, _ = evaluator.greedy(params)
   return metrics | evaluator.sampled(params)
 

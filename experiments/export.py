@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from experiments import build, cli
 from experiments.errors import UserError
 from rljax import data
-from rljax.models import huggingface
+from rljax.models import huggingface, lora
 
 
 def export(
@@ -39,7 +39,7 @@ def export(
     UserError: there is something at `output`, or the type is no float.
   """
   parts = build.check(config)
-  params = build.policy(parts, checkpoint)
+  params = lora.merge(build.load_params(parts, checkpoint))
   more: dict[str, Any]
   if parts.pretrained is not None:
     more = {'like': parts.pretrained}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,12 +21,13 @@ class Learner(NamedTuple):
   """The update of a run.
 
   Attributes:
-    init: `params -> TrainState` on the mesh, with parameters of its own.
+    init: `reference -> TrainState` on the mesh, with what is trained in buffers of its own.
     prepare: `(state, reference, batch) -> (state, batch)`: scores what the method reads and runs
       its `prepare`; nothing is donated.
-    update: `(state, batch, rng) -> (state, metrics)`, all optimizer steps on one prepared batch;
-      `state` is donated, `rng` is the host's generator for the order of minibatches. Metrics are
-      means over the steps, but `mismatch` their largest and `nonfinite_grads` their sum.
+    update: `(state, reference, batch, rng) -> (state, metrics)`, all optimizer steps on one
+      prepared batch; `state` is donated, `rng` is the host's generator for the order of
+      minibatches. Metrics are means over the steps, but `mismatch` their largest and
+      `nonfinite_grads` their sum.
   """
 
   init: Callable[[Any], TrainState]
@@ -35,26 +37,24 @@ class Learner(NamedTuple):
 
 def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Learner:
   """The learner of a configuration's `rl` section with any method."""
-  rl, mesh = config.rl, parts.mesh
+  rl, mesh, policy = config.rl, parts.mesh, parts.policy
   updates = rl.epochs * rl.minibatches
   tx = build.optimizer(rl.optimizer, rl.steps * updates)
   score = training.make_score(parts.model, temperature=rl.temperature)
-  params_sharding = training.sharding.params(parts.model.specs, mesh)
+  trained_sharding = training.sharding.params(policy.specs, mesh)
 
-  def init(params):
-    def make(params):
-      # jit hands an input that is also an output through, and the next donation would then delete
-      # the caller's parameters, which are the reference.
-      return training.init_state(jax.tree.map(jnp.copy, params), tx, method)
+  def init(reference):
+    def make(reference):
+      return training.init_state(policy.start(reference), tx, method)
 
-    shapes = jax.eval_shape(make, params)
-    shardings = training.sharding.like_params(shapes, params, params_sharding, mesh)
-    return jax.jit(make, out_shardings=shardings)(params)
+    shapes = jax.eval_shape(make, reference)
+    shardings = training.sharding.like_params(shapes, shapes.params, trained_sharding, mesh)
+    return jax.jit(make, out_shardings=shardings)(reference)
 
   @jax.jit
-  def score_and_prepare(params, reference, method_state, batch):
+  def score_and_prepare(trained, reference, method_state, batch):
     if updates > 1:
-      batch = batch.replace(old_logp=score(params, batch).logp)
+      batch = batch.replace(old_logp=score(policy.join(reference, trained), batch).logp)
     batch = batch.replace(ref_logp=score(reference, batch).logp)
     return method.prepare(method_state, batch)
 
@@ -62,13 +62,20 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
 
-  step = jax.jit(training.make_train_step(score, method, tx, rl.microbatches), donate_argnums=0)
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(state, reference, batch):
+    # The reference is an argument that nobody differentiates; without an adapter it is not read.
+    def score_trained(trained, rows):
+      return score(policy.join(reference, trained), rows)
+
+    return training.make_train_step(score_trained, method, tx, rl.microbatches)(state, batch)
+
   choose = jax.jit(
     lambda tree, rows: jax.tree.map(lambda x: x[rows], tree),
     out_shardings=training.sharding.rows(mesh),
   )
 
-  def update(state, batch, rng):
+  def update(state, reference, batch, rng):
     seen = []
     for _ in range(rl.epochs):
       order = rng.permutation(rl.prompts) if updates > 1 else np.arange(rl.prompts)
@@ -77,7 +84,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
         if rl.minibatches > 1:
           part = choose(batch.replace(constants={}), jnp.asarray(chosen))
           part = part.replace(constants=batch.constants)
-        state, metrics = step(state, part)
+        state, metrics = step(state, reference, part)
         seen.append(metrics)
     seen = jax.device_get(seen)
     metrics = {name: float(np.mean([m[name] for m in seen])) for name in seen[0]}

@@ -32,7 +32,7 @@ def main() -> None:
   """Completes prompts from the command line or standard input until it ends."""
   config = cli.resolve_config()
   parts = build.check(config)
-  params = build.policy(parts, FLAGS.checkpoint)
+  params = build.load_params(parts, FLAGS.checkpoint)
   sampler = make_sampler(
     parts,
     group_size=FLAGS.samples,

@@ -21,9 +21,11 @@ from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import Evaluator, make_evaluator
 from experiments.journal import Journal
 from experiments.learner import make_learner
+from experiments.policy import load_params
 from experiments.rollout import Rollout, make_sampler, mixed_groups, rollout, take
 from rljax import data, verifiers
 from rljax.checkpoints import Checkpoints, find, restore_params
+from rljax.models import lora
 from rljax.types import Method
 
 # Entry of the seed sequence of the minibatch order; rljax.data uses 1 to 3.
@@ -95,6 +97,10 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       journal.rewind(host['journal'])
       reference = restore_params(_warm_start_folder(config, journal), like=params)
     del params
+
+    def policy():
+      return parts.policy.join(reference, state.params)
+
     key = jax.random.wrap_key_data(jnp.asarray(host['key'], jnp.uint32))
 
     def save(step: int) -> None:
@@ -103,7 +109,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
         checkpoints.save(step, state, record, {'greedy_accuracy': float(host['greedy_accuracy'])})
 
     if 'before' not in host:
-      host['before'] = _evaluate(evaluator, state.params, journal, step=0)
+      host['before'] = _evaluate(evaluator, policy(), journal, step=0)
       host['greedy_accuracy'] = host['before']['metrics']['greedy_accuracy']
       save(0)
 
@@ -111,13 +117,13 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     for step in range(first + 1, rl.steps + 1):
       start = time.perf_counter()
       drawn, host['position'], live = _collect(
-        config, parts, sampler, state.params, host['position'], jax.random.fold_in(key, step)
+        config, parts, sampler, policy(), host['position'], jax.random.fold_in(key, step)
       )
       prepared = time.perf_counter()
       state, batch = learner.prepare(state, reference, drawn.batch)
       updated = time.perf_counter()
       state, metrics = learner.update(
-        state, batch, np.random.default_rng([config.seed, _ORDER, step])
+        state, reference, batch, np.random.default_rng([config.seed, _ORDER, step])
       )
       end = time.perf_counter()
       seconds = drawn.seconds | {'prepare': updated - prepared, 'update': end - updated}
@@ -128,7 +134,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       leave = journal.interrupted() and step < rl.steps
       if step == rl.steps or (config.eval.every and step % config.eval.every == 0):
         with journal.phase('evaluate'):
-          accuracy, _ = evaluator.greedy(state.params)
+          accuracy, _ = evaluator.greedy(policy())
         host['greedy_accuracy'] = accuracy['greedy_accuracy']
         if step < rl.steps:
           journal.event('eval', step, accuracy)
@@ -138,7 +144,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
         checkpoints.wait()
         raise journal.interruption(f'RL step {step}')
     journal.finish_phase()
-    after = _evaluate(evaluator, state.params, journal, step=rl.steps)
+    after = _evaluate(evaluator, policy(), journal, step=rl.steps)
     checkpoints.wait()
   journal.finish(
     {
@@ -179,7 +185,8 @@ def _starting_policy(config, parts, params, journal: Journal):
     found = checkpoints.restore({'params': params})
     if found is None:
       if config.init:
-        params = restore_params(config.init, like=params)
+        merged = lora.merge(load_params(config.init, like=params))
+        params = jax.device_put(merged, jax.tree.map(lambda x: x.sharding, params))
       checkpoints.save(0, {'params': params}, {})
       return params
     return found.state['params']

@@ -1,7 +1,10 @@
 """Models behind one plain function: `apply(params, tokens, positions, cache)`."""
 
+from rljax.models import lora as lora
+from rljax.models.adapters import from_linen as from_linen
+from rljax.models.adapters import from_nnx as from_nnx
+from rljax.models.cache import Cache as Cache
 from rljax.models.config import DecoderConfig as DecoderConfig
-from rljax.models.decoder import Cache as Cache
 from rljax.models.decoder import Model as Model
 from rljax.models.decoder import decoder as decoder
 from rljax.models.decoder import token_positions as token_positions

@@ -10,39 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from rljax.models import attention, rope
+from rljax.models import cache as caches
 from rljax.models.config import DecoderConfig
-from rljax.models.linear import project
+from rljax.models.linear import PRODUCT, project
 from rljax.models.norm import rms_norm
 from rljax.models.specs import specs
 
 # Below this depth an unrolled program is both faster to run (6 to 12 % in training) and quick to
 # compile; above it one scanned layer keeps compile time flat in depth.
 _UNROLL_LAYERS = 4
-
-
-@flax.struct.dataclass
-class Cache:
-  """Keys and values of the tokens seen so far.
-
-  Per-layer arrays in a tuple, keys with the slots last: a scan over one stacked cache copies it at
-  every step, and this layout makes both products of a decoding step contiguous.
-
-  Attributes:
-    keys: per layer `[B, KV, head_dim, S]`, rotated.
-    values: per layer `[B, KV, S, head_dim]`.
-    positions: int32 `[B, S]`, -1 where empty or padding.
-    index: int32 `[]`, the next slot to write.
-  """
-
-  keys: tuple[jax.Array, ...]
-  values: tuple[jax.Array, ...]
-  positions: jax.Array
-  index: jax.Array
 
 
 class Model(NamedTuple):
@@ -53,9 +33,12 @@ class Model(NamedTuple):
       None)`.
     init_cache: `(rows, slots) -> ` an empty cache.
     specs: tree of `Spec`, the shape of `params`.
-    features: like `apply`, up to the head: activations `[B, L, D]`; takes `segments [B, L]` of
-      packed rows too. None for a model that offers `apply` alone.
+    features: like `apply`, up to the head: activations `[B, L, D]`. It also takes `segments [B, L]`
+      of packed rows, and `fork=(Tp, G)` for rows that hold a prompt of Tp tokens and then its G
+      continuations, which see the prompt and themselves. None for a model that offers `apply`
+      alone.
     unembed: `(params, activations [..., D]) -> logits [..., V]`, float32; the head.
+    unstack: `params -> params` in the form in which decoding reads them fastest.
   """
 
   apply: Callable[..., tuple[jax.Array, Any]]
@@ -63,34 +46,39 @@ class Model(NamedTuple):
   specs: Any
   features: Callable[..., tuple[jax.Array, Any]] | None = None
   unembed: Callable[[Any, jax.Array], jax.Array] | None = None
+  unstack: Callable[[Any], Any] = lambda params: params
 
 
 def decoder(config: DecoderConfig) -> Model:
   """The decoder of these sizes as a `Model`."""
 
-  def features(params, tokens, positions, cache=None, segments=None):
-    return _features(config, params, tokens, positions, cache, segments)
+  def features(params, tokens, positions, cache=None, *, segments=None, fork=None):
+    return _features(config, params, tokens, positions, cache, segments, fork)
 
   def unembed(params, x):
     head = params['embedding' if config.tied else 'head'].astype(x.dtype)
     logits = jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
     return attention.softcap(logits, config.logit_softcap)
 
-  def apply(params, tokens, positions, cache=None, segments=None):
-    x, cache = features(params, tokens, positions, cache, segments)
+  def apply(params, tokens, positions, cache=None):
+    x, cache = features(params, tokens, positions, cache)
     return unembed(params, x), cache
 
   def init_cache(rows, slots):
-    dtype = jnp.dtype(config.dtype)
-    heads, width = config.num_kv_heads, config.head_dim
-    return Cache(
-      keys=tuple(jnp.zeros((rows, heads, width, slots), dtype) for _ in range(config.num_layers)),
-      values=tuple(jnp.zeros((rows, heads, slots, width), dtype) for _ in range(config.num_layers)),
-      positions=jnp.full((rows, slots), -1, jnp.int32),
-      index=jnp.zeros((), jnp.int32),
+    return caches.empty(
+      rows,
+      slots,
+      layers=config.num_layers,
+      kv_heads=config.num_kv_heads,
+      head_dim=config.head_dim,
+      dtype=jnp.dtype(config.dtype),
     )
 
-  return Model(apply, init_cache, specs(config), features, unembed)
+  def unstack(params):
+    # A slice of a stacked weight would be copied at every step of a decoding loop.
+    return {**params, 'layers': tuple(_layer(params, i) for i in range(config.num_layers))}
+
+  return Model(apply, init_cache, specs(config), features, unembed, unstack)
 
 
 def token_positions(tokens: jax.Array) -> jax.Array:
@@ -99,52 +87,56 @@ def token_positions(tokens: jax.Array) -> jax.Array:
   return jnp.where(real, jnp.cumsum(real, axis=-1) - 1, -1)
 
 
-def _features(config, params, tokens, positions, cache, segments):
-  """Activations `[B, L, D]` before the head; packed examples have different `segments [B, L]`."""
+def _features(config, params, tokens, positions, cache, segments, fork):
+  """Activations `[B, L, D]` before the head; see `Model.features`."""
   x = _embed(config, params, tokens)
   windows, kinds = _kinds(config)
   angles = [_angles(config, positions, window) for window in windows]
   if cache is None:
-    visible = [attention.visible(positions, positions, window) for window in windows]
-    if segments is not None:
-      same = segments[:, :, None] == segments[:, None, :]
-      visible = [each & same for each in visible]
-    views = _choice(list(zip(angles, visible, strict=True)))
+    views = [_views(positions, segments, fork, window) for window in windows]
+    choose = _choice(list(zip(angles, views, strict=True)))
 
     def layer(x, inputs):
       weights, kind = inputs
-      angles, visible = views(kind)
+      angles, visible = choose(kind)
       query, key, value = _project(config, weights, x, angles)
-      mixed = _attend(
-        config, query, key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3), visible
-      )
-      return _rest(config, weights, x, mixed), None
+      return _rest(config, weights, x, _attend(config, query, key, value, visible, fork)), None
 
     unroll = config.num_layers if config.num_layers <= _UNROLL_LAYERS else 1
     layer = _remat(config, layer, unroll)
     x, _ = jax.lax.scan(layer, x, (params['layers'], jnp.asarray(kinds)), unroll=unroll)
   else:
-    if segments is not None:
-      raise ValueError('Packed rows (segments) are for training; a cache holds one example a row.')
+    if segments is not None or fork is not None:
+      raise ValueError('segments and fork are for whole rows; a cache holds one sequence a row.')
     slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    visible = [attention.visible(positions, slots, window) for window in windows]
+    prefix = cache.prefix
+    own = [attention.visible(positions, slots, window) for window in windows]
+    if prefix is not None:
+      before = [attention.visible(positions, prefix.positions, window) for window in windows]
     keys, values = [], []
     for i, kind in enumerate(kinds):
-      weights = jax.tree.map(lambda leaf, i=i: leaf[i], params['layers'])
+      weights = _layer(params, i)
       query, key, value = _project(config, weights, x, angles[kind])
-      keys.append(
-        jax.lax.dynamic_update_slice(
-          cache.keys[i], key.transpose(0, 2, 3, 1), (0, 0, 0, cache.index)
-        )
-      )
-      values.append(
-        jax.lax.dynamic_update_slice(
-          cache.values[i], value.transpose(0, 2, 1, 3), (0, 0, cache.index, 0)
-        )
-      )
-      x = _rest(config, weights, x, _attend(config, query, keys[i], values[i], visible[kind]))
-    cache = Cache(tuple(keys), tuple(values), slots, cache.index + tokens.shape[1])
+      key, value = caches.write(cache, i, key, value)
+      sets = [attention.Keys(key, value, own[kind])]
+      if prefix is not None:
+        sets.append(attention.Keys(prefix.keys[i], prefix.values[i], before[kind]))
+      x = _rest(config, weights, x, _softmax(config, query, *sets))
+      keys.append(key)
+      values.append(value)
+    cache = cache.replace(
+      keys=tuple(keys),
+      values=tuple(values),
+      positions=slots,
+      index=cache.index + tokens.shape[1],
+    )
   return _norm(config, x, params['final_norm']), cache
+
+
+def _layer(params, i):
+  """Weights of layer i, of stacked layers or of a tuple of layers."""
+  layers = params['layers']
+  return layers[i] if isinstance(layers, tuple) else jax.tree.map(lambda leaf: leaf[i], layers)
 
 
 def _embed(config, params, tokens):
@@ -181,7 +173,7 @@ def _remat(config, layer, unroll):
   if config.remat == 'none':
     return layer
   policy = {
-    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'dots': jax.checkpoint_policies.save_only_these_names(PRODUCT),
     'full': jax.checkpoint_policies.nothing_saveable,
   }[config.remat]
   # In a loop the compiler has no first computation at hand to put in the place of the second.
@@ -191,26 +183,56 @@ def _remat(config, layer, unroll):
 def _project(config, weights, x, angles):
   """Rotated query `[B, L, H, dh]`, rotated key and value `[B, L, KV, dh]`."""
   x = _norm(config, x, weights['attention_norm'])
-  query = project('bld,dhk->blhk', x, weights['query'])
-  both = project('bld,dchk->cblhk', x, weights['key_value'])
+  query, key, value = (project(x, weights[name]) for name in ('query', 'key', 'value'))
   if config.qkv_bias:
     query += weights['query_bias'].astype(x.dtype)[None, None]
-    both += weights['key_value_bias'].astype(x.dtype)[:, None, None]
-  key, value = both[0], both[1]
+    key += weights['key_bias'].astype(x.dtype)[None, None]
+    value += weights['value_bias'].astype(x.dtype)[None, None]
   if config.qk_norm:
     query = _norm(config, query, weights['query_norm'])
     key = _norm(config, key, weights['key_norm'])
   return rope.rotate(query, angles), rope.rotate(key, angles), value
 
 
-def _attend(config, query, key, value, visible):
+def _views(positions, segments, fork, window):
+  """What may be looked at in whole rows: one mask, or of forked rows three (see `_attend`)."""
+  if fork is not None:
+    prompt, rest = _fork(positions, *fork)
+    pairs = ((prompt, prompt), (rest, rest), (rest, prompt))
+    return tuple(attention.visible(queries, keys, window) for queries, keys in pairs)
+  visible = attention.visible(positions, positions, window)
+  if segments is not None:  # packed examples do not see each other
+    visible &= segments[:, :, None] == segments[:, None, :]
+  return visible
+
+
+def _fork(x, width, copies):
+  """Rows `[P, width + copies * T, ...]` as prompts `[P, width, ...]` and continuations `[P *
+  copies, T, ...]`."""
+  return x[:, :width], x[:, width:].reshape(x.shape[0] * copies, -1, *x.shape[2:])
+
+
+def _attend(config, query, key, value, visible, fork):
+  """Attention of whole rows over themselves, `[B, L, H, dh]`."""
+  if fork is None:
+    key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
+    return _softmax(config, query, attention.Keys(key, value, visible))
+  in_prompt, in_rest, before = visible
+  (query, later), *both = (_fork(x, *fork) for x in (query, key, value))
+  prompt, rest = ([x.transpose(0, 2, 1, 3) for x in each] for each in zip(*both, strict=True))
+  first = _softmax(config, query, attention.Keys(*prompt, in_prompt))
+  after = _softmax(config, later, attention.Keys(*rest, in_rest), attention.Keys(*prompt, before))
+  return jnp.concatenate([first, after.reshape(len(first), -1, *first.shape[2:])], axis=1)
+
+
+def _softmax(config, query, *sets):
   scale = config.head_dim**-0.5 if config.query_scale is None else config.query_scale
-  return attention.attend(query, key, value, visible, scale=scale, cap=config.attention_softcap)
+  return attention.attend(query, *sets, scale=scale, cap=config.attention_softcap)
 
 
 def _rest(config, weights, x, mixed):
   """The layer after its attention: output projection and feed-forward block."""
-  mixed = project('blhk,hkd->bld', mixed, weights['attention_out'])
+  mixed = project(mixed, weights['attention_out'], 2)
   if config.out_bias:
     mixed += weights['attention_out_bias'].astype(x.dtype)[None, None]
   if config.post_norms:
@@ -223,11 +245,14 @@ def _rest(config, weights, x, mixed):
 
 
 def _feed_forward(config, weights, x):
-  both = project('bld,dcf->cblf', x, weights['gate_up'])
+  gate, up = (project(x, weights[name]) for name in ('gate', 'up'))
   if config.ff_bias:
-    both += weights['gate_up_bias'].astype(x.dtype)[:, None, None]
+    gate += weights['gate_bias'].astype(x.dtype)[None, None]
+    up += weights['up_bias'].astype(x.dtype)[None, None]
   activation = {'silu': jax.nn.silu, 'gelu_tanh': jax.nn.gelu}[config.activation]
-  x = project('blf,fd->bld', activation(both[0]) * both[1], weights['down'])
+  # Of the product only its two factors are kept for the gradient.
+  hidden = jax.checkpoint(lambda gate, up: activation(gate) * up)(gate, up)
+  x = project(hidden, weights['down'])
   return x + weights['down_bias'].astype(x.dtype)[None, None] if config.ff_bias else x
 
 

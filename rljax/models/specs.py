@@ -32,11 +32,7 @@ def is_spec(x: Any) -> bool:
 
 
 def specs(config: DecoderConfig) -> dict[str, Any]:
-  """The decoder's parameters as a tree of `Spec`; layers are stacked on the first axis.
-
-  Projections into one place are fused (key with value, gate with up) on an axis of their own, so
-  that the matrices are wide and the head and hidden axes still shard over `tensor`.
-  """
+  """The decoder's parameters as a tree of `Spec`; layers are stacked on the first axis."""
   c = config
   n, d, f = c.num_layers, c.dim, c.ff_dim
   out_scale = 1 / math.sqrt(2 * n)  # keeps the residual stream's variance flat in depth (GPT-2)
@@ -44,8 +40,9 @@ def specs(config: DecoderConfig) -> dict[str, Any]:
   layers = {
     'attention_norm': Spec((n, d), ('layer', None), norm),
     'query': Spec((n, d, c.num_heads, c.head_dim), ('layer', 'embed', 'heads', None), d**-0.5),
-    'key_value': Spec(
-      (n, d, 2, c.num_kv_heads, c.head_dim), ('layer', 'embed', None, 'kv_heads', None), d**-0.5
+    'key': Spec((n, d, c.num_kv_heads, c.head_dim), ('layer', 'embed', 'kv_heads', None), d**-0.5),
+    'value': Spec(
+      (n, d, c.num_kv_heads, c.head_dim), ('layer', 'embed', 'kv_heads', None), d**-0.5
     ),
     'attention_out': Spec(
       (n, c.num_heads, c.head_dim, d),
@@ -53,21 +50,22 @@ def specs(config: DecoderConfig) -> dict[str, Any]:
       out_scale * (c.num_heads * c.head_dim) ** -0.5,
     ),
     'ff_norm': Spec((n, d), ('layer', None), norm),
-    'gate_up': Spec((n, d, 2, f), ('layer', 'embed', None, 'ff'), d**-0.5),
+    'gate': Spec((n, d, f), ('layer', 'embed', 'ff'), d**-0.5),
+    'up': Spec((n, d, f), ('layer', 'embed', 'ff'), d**-0.5),
     'down': Spec((n, f, d), ('layer', 'ff', 'embed'), out_scale * f**-0.5),
   }
   if c.qkv_bias:
     layers |= {
       'query_bias': Spec((n, c.num_heads, c.head_dim), ('layer', 'heads', None), 0.0),
-      'key_value_bias': Spec(
-        (n, 2, c.num_kv_heads, c.head_dim), ('layer', None, 'kv_heads', None), 0.0
-      ),
+      'key_bias': Spec((n, c.num_kv_heads, c.head_dim), ('layer', 'kv_heads', None), 0.0),
+      'value_bias': Spec((n, c.num_kv_heads, c.head_dim), ('layer', 'kv_heads', None), 0.0),
     }
   if c.out_bias:
     layers['attention_out_bias'] = Spec((n, d), ('layer', None), 0.0)
   if c.ff_bias:
     layers |= {
-      'gate_up_bias': Spec((n, 2, f), ('layer', None, 'ff'), 0.0),
+      'gate_bias': Spec((n, f), ('layer', 'ff'), 0.0),
+      'up_bias': Spec((n, f), ('layer', 'ff'), 0.0),
       'down_bias': Spec((n, d), ('layer', None), 0.0),
     }
   if c.qk_norm:

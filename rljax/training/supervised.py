@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from rljax.models.decoder import Model
+from rljax.training import head
 from rljax.training.train_step import TrainState
 
 
@@ -27,8 +28,10 @@ def make_supervised_step(
     are the most likely token) and `grad_norm`.
   """
 
+  unembed = model.unembed or (lambda params, logits: logits)
+
   def loss(params, rows):
-    logits, _ = model.apply(
+    x, _ = (model.features or model.apply)(
       params,
       rows['tokens'][:, :-1],
       rows['positions'][:, :-1],
@@ -38,11 +41,10 @@ def make_supervised_step(
     target, mask = rows['tokens'][:, 1:], rows['mask'][:, 1:]
     # The first token of an example follows another example's last: nothing predicts it.
     mask = mask * (rows['segments'][:, 1:] == rows['segments'][:, :-1])
-    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    taken = jnp.take_along_axis(logp, jnp.maximum(target, 0)[..., None], axis=-1)[..., 0]
+    wanted = {'logp': head.logp, 'correct': head.correct}
+    found = head.per_token(unembed, params, x, target, wanted)
     weights = mask / jnp.maximum(mask.sum(), 1.0)
-    right = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
-    return -jnp.sum(weights * taken), jnp.sum(weights * right)
+    return -jnp.sum(weights * found['logp']), jnp.sum(weights * found['correct'])
 
   def step(state, rows):
     (value, right), grads = jax.value_and_grad(loss, has_aux=True)(state.params, rows)

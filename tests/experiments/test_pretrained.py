@@ -144,7 +144,7 @@ def test_training_changes_the_weights_and_export_gives_them_out(folder, trained,
   export(config, workdir, tmp_path / 'out')
   exported, params = huggingface.load(tmp_path / 'out')
   assert exported == huggingface.read_config(folder)
-  policy = build.policy(build.check(config), workdir)
+  policy = build.load_params(build.check(config), workdir)
   jax.tree.map(np.testing.assert_array_equal, params, policy)
   assert np.abs(params['embedding'] - huggingface.load(folder)[1]['embedding']).max() > 1e-4
   for name in ('tokenizer.json', 'generation_config.json', 'chat_template.jinja'):
@@ -168,7 +168,7 @@ def test_transformers_loads_the_export_and_computes_the_same(trained, tmp_path):
   tokens = parts.tokenizer.encode('12+34=46;1,2,3')[None]
   with torch.no_grad():
     wanted = model(torch.tensor(tokens).long()).logits.numpy()
-  params = build.policy(parts, workdir)
+  params = build.load_params(parts, workdir)
   found = parts.model.apply(params, tokens, models.token_positions(tokens))[0]
   assert type(model).__name__ == 'Qwen2ForCausalLM'
   np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
@@ -189,7 +189,7 @@ def test_a_run_of_characters_is_exported_with_its_tokenizer(tmp_path):
   assert theirs.decode(ours.encode(text)) == text
   exported, params = huggingface.load(tmp_path / 'out')
   assert exported.dtype == 'bfloat16' and exported.vocab_size == ours.vocab_size
-  policy = build.policy(build.check(config), tmp_path / 'run')
+  policy = build.load_params(build.check(config), tmp_path / 'run')
   assert (params['embedding'] == policy['embedding'].astype('bfloat16')).all()
 
 

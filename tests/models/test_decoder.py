@@ -76,8 +76,8 @@ def slow_logits(config, params, tokens):
     for position, x in enumerate(normed):
       queries.append([rotate(x @ w['query'][:, h], position) for h in range(config.num_heads)])
       heads = range(config.num_kv_heads)
-      keys.append([rotate(x @ w['key_value'][:, 0, h], position) for h in heads])
-      values.append([x @ w['key_value'][:, 1, h] for h in heads])
+      keys.append([rotate(x @ w['key'][:, h], position) for h in heads])
+      values.append([x @ w['value'][:, h] for h in heads])
     for i in range(len(tokens)):
       for h in range(config.num_heads):
         scores = [
@@ -91,7 +91,7 @@ def slow_logits(config, params, tokens):
       x = norm(x, w['ff_norm'])
       hidden = []
       for f in range(config.ff_dim):
-        gate, up = x @ w['gate_up'][:, 0, f], x @ w['gate_up'][:, 1, f]
+        gate, up = x @ w['gate'][:, f], x @ w['up'][:, f]
         hidden.append(gate / (1 + math.exp(-gate)) * up)
       stream[i] = stream[i] + np.array(hidden) @ w['down']
   head = p['embedding'] if config.tied else p['head']
@@ -192,7 +192,9 @@ def test_packed_rows_equal_unpacked_rows():
     place = slice(start, start + n)
     tokens[0, place], positions[0, place], segments[0, place] = TOKENS[i, :n], range(n), i
     start += n
-  packed = jitted(SMALL)(params, tokens, positions, None, segments)[0][0]
+  model = models.decoder(SMALL)
+  packed, _ = jax.jit(model.features)(params, tokens, positions, segments=segments)
+  packed = np.asarray(model.unembed(params, packed))[0]
   unsegmented = jitted(SMALL)(params, tokens, positions)[0][0]
   start = 0
   for i, n in enumerate(lengths):
@@ -317,6 +319,6 @@ def test_segments_with_a_cache_are_refused():
   model = models.decoder(SMALL)
   tokens = jnp.asarray(TOKENS[:1])
   with pytest.raises(ValueError, match='segments'):
-    model.apply(
+    model.features(
       random_params(SMALL), tokens, tokens, model.init_cache(1, 9), segments=jnp.zeros_like(tokens)
     )

@@ -345,25 +345,55 @@ def test_a_word_of_probability_zero_is_never_drawn():
 
 
 @pytest.mark.parametrize('uniform', ['rounding', 'lowest', 'highest'])
-def test_no_uniform_leads_to_a_word_of_probability_zero(uniform, monkeypatch):
+def test_no_uniform_leads_to_a_mass_of_zero(uniform):
   """Float sums in a tree are not monotone: without care some uniforms hit a filtered word."""
   rng = np.random.default_rng(0)
-  logits = np.float32(rng.normal(0, 2, (64, 4096)))
-  logits[rng.random(logits.shape) < 0.7] = -np.inf
-  logits[:, 0] = logits[:, -1] = -np.inf
-  probs = jnp.exp(jax.nn.log_softmax(logits))
-  sums = np.asarray(jnp.cumsum(probs, axis=-1))
+  mass = np.float32(np.exp(rng.normal(0, 2, (64, 4096))))
+  mass[rng.random(mass.shape) < 0.7] = 0
+  mass[:, 0] = mass[:, -1] = 0
+  sums = np.asarray(jnp.cumsum(mass, axis=-1))
   below = np.maximum.accumulate(sums, axis=-1)[:, :-1]
-  lifted = (np.asarray(probs)[:, 1:] == 0) & (sums[:, 1:] > below)
+  lifted = (mass[:, 1:] == 0) & (sums[:, 1:] > below)
   assert lifted.any(-1).sum() > 30  # rounding lifts the sum at filtered words in most rows
   place = lifted.argmax(-1)
   between = below[np.arange(64), place] / sums[:, -1]  # the uniform at which that word begins
   drawn = {'rounding': between, 'lowest': np.zeros(64), 'highest': np.full(64, 1 - 2.0**-24)}
-  values = jnp.float32(drawn[uniform])
-  monkeypatch.setattr(jax, 'vmap', lambda fn, *args: lambda keys: values)
-  token, logp = sampler_module._draw(None, jnp.asarray(logits))
-  assert np.isfinite(np.asarray(logp)).all()
-  assert (np.asarray(probs)[np.arange(64), np.asarray(token)] > 0).all()
+  index = sampler_module._pick(jnp.asarray(mass), jnp.float32(drawn[uniform]))
+  assert (mass[np.arange(64), np.asarray(index)] > 0).all()
+
+
+@pytest.mark.parametrize('words', [5, 128, 300])
+def test_blocks_of_words_follow_the_softmax(words):
+  """One block, a full one, and several of which the last is not full."""
+  rows = 20_000
+  logits = np.float32(np.random.default_rng(1).normal(0, 2, words))
+  keys = jax.random.split(jax.random.key(3), rows)
+  token, logp = jitted_draw()(keys, jnp.broadcast_to(logits[None], (rows, words)))
+  assert abs(chi_square(np.asarray(token), softmax(logits))) < 4
+  expected = np.log(softmax(logits))[np.asarray(token)]
+  np.testing.assert_allclose(logp, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'length, ends', [(1, [1]), (127, [127]), (128, [64, 128]), (300, [75, 150, 300])]
+)
+def test_the_cache_grows_in_few_steps_to_the_length(length, ends):
+  assert sampler_module._buckets(length) == ends
+  assert sampler_module._buckets(100_000)[-1] == 100_000
+  assert len(sampler_module._buckets(100_000)) == 4
+
+
+def test_a_growing_cache_changes_nothing(monkeypatch):
+  prompt = prompts(3, 5)
+  params = decoder_params(3.0)
+  whole = draw('decoder', params, prompt, 5, 2, 90)
+  monkeypatch.setattr(sampler_module, '_LEAST_BUCKET', 10)
+  sampler.cache_clear()
+  grown = draw('decoder', params, prompt, 5, 2, 90)
+  sampler.cache_clear()
+  assert (whole.completion >= 0).sum(-1).max() > 64  # some went through every size
+  np.testing.assert_array_equal(grown.completion, whole.completion)
+  np.testing.assert_allclose(grown.logp, whole.logp, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -45,5 +45,5 @@ def run(method, steps=40):
 @pytest.mark.parametrize('method', [methods.grpo(), methods.reinforce_pp()], ids=['grpo', 'pp'])
 def test_reward_of_a_toy_task_rises(method):
   before, after = run(method)
-  assert before < 0.3
+  assert before < 0.4
   assert after > 0.8

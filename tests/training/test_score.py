@@ -1,6 +1,7 @@
 """The scorer: which token a log-probability belongs to, temperature, padding, both layouts."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
@@ -47,15 +48,13 @@ def test_a_planted_token_is_found_where_it_stands():
   np.testing.assert_allclose(logp, expected, atol=1e-5)
 
 
-def test_padding_changes_nothing_with_a_decoder():
+def a_decoder(**changes):
   config = models.DecoderConfig(
     vocab_size=toys.VOCAB,
-    dim=8,
-    num_layers=1,
     num_heads=2,
     num_kv_heads=1,
     head_dim=4,
-    ff_dim=8,
+    **{'dim': 8, 'num_layers': 1, 'ff_dim': 8, **changes},
   )
   model = models.decoder(config)
   rng = np.random.default_rng(0)
@@ -64,6 +63,57 @@ def test_padding_changes_nothing_with_a_decoder():
     model.specs,
     is_leaf=lambda x: isinstance(x, models.Spec),
   )
+  return model, params
+
+
+@pytest.mark.parametrize(
+  'changes', [{}, {'num_layers': 5}, {'num_layers': 2, 'windows': (3, 0)}], ids=str
+)
+def test_prompts_computed_once_give_the_scores_and_gradients_of_prompts_repeated(changes):
+  """`(P, G)` shares each prompt among its completions; rows repeat it."""
+  model, params = a_decoder(**changes)
+  params = jax.tree.map(lambda x: 0.3 * x, params)
+  fn = training.make_score(model)
+
+  def loss(params, batch):
+    scores = fn(params, batch)
+    return jnp.sum(jnp.sin(scores.logp) + 0.3 * scores.entropy), scores
+
+  grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  ((_, shared), shared_grads), ((_, plain), plain_grads) = (
+    grad(params, toys.as_batch(P, layout)) for layout in ('groups', 'rows')
+  )
+  assert (P['prompt'] < 0).any() and (P['completion'] < 0).any()
+  np.testing.assert_allclose(shared.logp.reshape(9, 5), plain.logp, atol=1e-5)
+  np.testing.assert_allclose(shared.entropy.reshape(9, 5), plain.entropy, atol=1e-5)
+  for a, b in zip(jax.tree.leaves(shared_grads), jax.tree.leaves(plain_grads), strict=True):
+    assert np.abs(b).max() > 0
+    np.testing.assert_allclose(a, b, atol=2e-5 * float(np.abs(b).max()))
+
+
+def test_sharing_saves_the_prompts_repeated():
+  """Eight completions of a token after a prompt of 64: rows cost 4 times the arithmetic."""
+  model, params = a_decoder(dim=32, ff_dim=64)
+  prompt, completion = np.ones((2, 1, 64), np.int32), np.ones((2, 8, 9), np.int32)
+  rows = Batch(prompt=np.repeat(prompt[:, 0], 8, axis=0), completion=completion.reshape(16, 9))
+  fn = jax.jit(training.make_score(model))
+  shared, plain = (
+    fn.lower(params, batch).compile().cost_analysis()['flops']
+    for batch in (Batch(prompt=prompt, completion=completion), rows)
+  )
+  assert shared < 0.35 * plain
+
+
+def test_further_statistics_are_read_from_the_same_tempered_logits():
+  largest = lambda logits, targets: logits.max(-1)  # noqa: E731
+  scores = score(PARAMS, toys.as_batch(P, 'rows'), temperature=0.5, statistics={'largest': largest})
+  plain = score(PARAMS, toys.as_batch(P, 'rows'), statistics={'largest': largest})
+  np.testing.assert_allclose(scores.extras['largest'], 2 * plain.extras['largest'], rtol=1e-6)
+  assert np.abs(scores.extras['largest']).max() > 0
+
+
+def test_padding_changes_nothing_with_a_decoder():
+  model, params = a_decoder()
   fn = jax.jit(training.make_score(model))
   plain = fn(params, Batch(prompt=P['prompt'], completion=P['completion']))
   padded = fn(

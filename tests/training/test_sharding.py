@@ -153,7 +153,7 @@ def test_params_maps_logical_names_by_rules():
 
 def test_an_axis_that_does_not_divide_is_named():
   mesh = sharding.make_mesh(1, 1, 4)
-  with pytest.raises(ValueError, match=r"key_value.* has 2 kv_heads.* 4 devices .*'tensor'"):
+  with pytest.raises(ValueError, match=r"key.* has 2 kv_heads.* 4 devices .*'tensor'"):
     sharding.params(MODEL.specs, mesh)
 
 

@@ -5,6 +5,7 @@ for and the decoder does not do is an error that names the field. Nothing is unp
 of a checkpoint is run.
 """
 
+from rljax.models.huggingface.adapter import save_adapter as save_adapter
 from rljax.models.huggingface.families import FAMILIES as FAMILIES
 from rljax.models.huggingface.fields import config_of as config_of
 from rljax.models.huggingface.fields import fields_of as fields_of

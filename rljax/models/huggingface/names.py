@@ -1,7 +1,7 @@
 """Which tensor of a checkpoint is which part of which parameter: one table for each family.
 
 In a checkpoint a layer's projection is a matrix [outputs, inputs]; here layers are stacked, inputs
-come first, heads have an axis, and what is projected together is stored together.
+come first, and heads have an axis.
 """
 
 from __future__ import annotations
@@ -24,32 +24,31 @@ class Row(NamedTuple):
   Attributes:
     name: of the tensor, after `model.layers.<i>.`.
     leaf: of `params['layers']`.
-    place: where in the leaf, after its layer axis.
-    inputs: how many leading axes of that part are the matrix's inputs; 0 for a vector.
+    inputs: how many axes of the leaf, after that of the layers, are the matrix's inputs; 0 for a
+      vector.
   """
 
   name: str
   leaf: str
-  place: tuple[int | slice, ...] = ()
   inputs: int = 0
 
 
 _PROJECTIONS = (
   Row('self_attn.q_proj.weight', 'query', inputs=1),
-  Row('self_attn.k_proj.weight', 'key_value', (_ALL, 0), inputs=1),
-  Row('self_attn.v_proj.weight', 'key_value', (_ALL, 1), inputs=1),
+  Row('self_attn.k_proj.weight', 'key', inputs=1),
+  Row('self_attn.v_proj.weight', 'value', inputs=1),
   Row('self_attn.o_proj.weight', 'attention_out', inputs=2),
   Row('self_attn.q_proj.bias', 'query_bias'),
-  Row('self_attn.k_proj.bias', 'key_value_bias', (0,)),
-  Row('self_attn.v_proj.bias', 'key_value_bias', (1,)),
+  Row('self_attn.k_proj.bias', 'key_bias'),
+  Row('self_attn.v_proj.bias', 'value_bias'),
   Row('self_attn.o_proj.bias', 'attention_out_bias'),
   Row('self_attn.q_norm.weight', 'query_norm'),
   Row('self_attn.k_norm.weight', 'key_norm'),
-  Row('mlp.gate_proj.weight', 'gate_up', (_ALL, 0), inputs=1),
-  Row('mlp.up_proj.weight', 'gate_up', (_ALL, 1), inputs=1),
+  Row('mlp.gate_proj.weight', 'gate', inputs=1),
+  Row('mlp.up_proj.weight', 'up', inputs=1),
   Row('mlp.down_proj.weight', 'down', inputs=1),
-  Row('mlp.gate_proj.bias', 'gate_up_bias', (0,)),
-  Row('mlp.up_proj.bias', 'gate_up_bias', (1,)),
+  Row('mlp.gate_proj.bias', 'gate_bias'),
+  Row('mlp.up_proj.bias', 'up_bias'),
   Row('mlp.down_proj.bias', 'down_bias'),
   Row('input_layernorm.weight', 'attention_norm'),
 )
@@ -108,7 +107,7 @@ def entries(kind: str, config: DecoderConfig) -> Iterator[Entry]:
     for row in TABLES[kind]:
       if row.leaf in tree['layers']:
         name = f'model.layers.{i}.{row.name}'
-        yield _entry(tree, name, ('layers', row.leaf), (i, *row.place), row.inputs)
+        yield _entry(tree, name, ('layers', row.leaf), (i,), row.inputs)
   yield _entry(tree, 'model.norm.weight', ('final_norm',), (), 0)
   if not config.tied:
     yield _entry(tree, 'lm_head.weight', ('head',), (), 0)

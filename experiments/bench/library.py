@@ -1,0 +1,129 @@
+"""What the benchmarks build from rljax, through its public functions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rljax import aggregation, methods, models, sampling, training
+from rljax.types import Batch, Method
+
+
+def decoder(w: Any) -> models.Model:
+  """The workload's model."""
+  return models.decoder(models.DecoderConfig(**w.model))
+
+
+def parameters(w: Any, model: models.Model) -> Any:
+  """Fresh parameters in float32."""
+  return jax.jit(lambda key: models.init(key, model.specs))(jax.random.key(w.seed))
+
+
+def prompts(w: Any) -> jax.Array:
+  """Random prompts, int32 `[P, 1, Tp]`."""
+  rng = np.random.default_rng(w.seed)
+  shape = (w.prompts, 1, w.prompt_length)
+  return jnp.asarray(rng.integers(0, w.model.vocab_size, shape, np.int32))
+
+
+def sampler(w: Any, model: models.Model) -> Callable[..., sampling.Samples]:
+  """The jitted sampler `(params, prompt [P, Tp], key) -> Samples`, in the activations' type."""
+  eos = w.model.vocab_size  # no word, so never drawn
+  if w.min_new_tokens < w.max_new_tokens:
+    eos = 0
+    model = ending_uniformly(w, model, eos)
+
+  def draw(params, prompt, key):
+    return sampling.sample(
+      model,
+      jax.tree.map(lambda x: x.astype(w.model.dtype), params),
+      prompt,
+      key,
+      group_size=w.group_size,
+      max_new_tokens=w.max_new_tokens,
+      eos=eos,
+      warp=sampling.temperature(w.temperature),
+    )
+
+  return jax.jit(draw)
+
+
+def ending_uniformly(w: Any, model: models.Model, eos: int) -> models.Model:
+  """The model with completions that end after a uniform number of tokens.
+
+  The end token's probability depends on the position alone: 1 over the number of lengths that are
+  left.
+  """
+
+  def apply(params, tokens, positions, cache=None):
+    logits, cache = model.apply(params, tokens, positions, cache)
+    length = positions[..., None] + 2 - w.prompt_length  # of the completion, if it ended here
+    others = jnp.where(jnp.arange(logits.shape[-1]) == eos, -jnp.inf, logits)
+    left = jnp.maximum(w.max_new_tokens - length, 1e-9)
+    odds = jnp.where(length < w.min_new_tokens, -1e9, -jnp.log(left))
+    end = jax.nn.logsumexp(others, axis=-1, keepdims=True) + odds
+    return jnp.where(jnp.isneginf(others), end, others), cache
+
+  # Without `features` and `unembed`, whoever samples has to ask `apply`.
+  return models.Model(apply, model.init_cache, model.specs)
+
+
+def method(w: Any) -> Method:
+  """GRPO, with the penalty if beta is not 0."""
+  grpo = methods.grpo()
+  if not w.beta:
+    return grpo
+  return methods.plus(grpo, kl=methods.kl_to_reference(aggregation.sequence_mean, w.beta))
+
+
+def optimizer(w: Any):
+  """AdamW as the peers have it, without clipping."""
+  return training.optimizers.adamw(w.learning_rate, clip_norm=0.0)
+
+
+def judged(w: Any, prompt: jax.Array, samples: sampling.Samples) -> Batch:
+  """The batch of a rollout; a completion's reward is its share of even words."""
+  completion = np.asarray(samples.completion)
+  real = completion >= 0
+  rewards = (real & (completion % 2 == 0)).sum(-1) / real.sum(-1)
+  return Batch(
+    prompt=prompt,
+    completion=samples.completion,
+    mask=jnp.asarray(real, jnp.float32),
+    rewards=jnp.asarray(rewards, jnp.float32),
+    truncated=samples.truncated,
+    behavior_logp=samples.logp,
+  )
+
+
+def preparation(w: Any, model: models.Model, method: Method) -> Callable[..., Batch]:
+  """Jitted `(reference, batch) -> batch`: reference scores if they are read, then `prepare`."""
+  score = training.make_score(model, temperature=w.temperature)
+
+  def prepare(reference, batch):
+    if w.beta:
+      batch = batch.replace(ref_logp=score(reference, batch).logp)
+    return method.prepare(method.init(), batch)[1]
+
+  return jax.jit(prepare)
+
+
+def train_step(w: Any, model: models.Model, method: Method):
+  """Jitted `(state, batch) -> (state, metrics)`; the state is donated."""
+  score = training.make_score(model, temperature=w.temperature)
+  step = training.make_train_step(score, method, optimizer(w), w.microbatches)
+  return jax.jit(step, donate_argnums=0)
+
+
+def rollout(w: Any) -> Batch:
+  """A batch as a rollout would leave it, of random tokens."""
+  rng = np.random.default_rng(w.seed)
+  shape = (w.prompts, w.group_size, w.max_new_tokens)
+  completion = rng.integers(0, w.model.vocab_size, shape, np.int32)
+  logp = jnp.full(shape, -np.log(w.model.vocab_size), jnp.float32)
+  samples = sampling.Samples(jnp.asarray(completion), logp, jnp.ones(shape[:-1], jnp.float32))
+  return judged(w, prompts(w), samples)
