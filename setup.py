@@ -47,6 +47,8 @@ setup(
       'pytest>=8.0',
       'pytest-xdist>=3.6',
       'ruff>=0.12',
+      'safetensors>=0.4',
+      'transformers>=4.50',
     ],
   },
   entry_points={'console_scripts': ['rljax-train = experiments.train:run']},

@@ -20,6 +20,9 @@ def get_config() -> ConfigDict:
   config.init = ''  # checkpoint to start RL from instead of a warm start
 
   config.model = ConfigDict()
+  # A Hugging Face checkpoint, folder or hub id, that gives tokenizer, sizes and initial weights;
+  # of the values below only the types and `remat` then count. Empty: the sizes below, from noise.
+  config.model.path = ''
   config.model.dim = 128
   config.model.num_layers = 2
   config.model.num_heads = 4
@@ -31,7 +34,9 @@ def get_config() -> ConfigDict:
   )
   config.model.norm_eps = 1e-6
   config.model.tied = True
-  config.model.dtype = 'float32'
+  config.model.dtype = 'float32'  # of activations
+  config.model.param_dtype = 'float32'  # of parameters, their gradients and the optimizer
+  config.model.remat = 'none'  # what the update computes anew to save memory: 'dots' or 'full'
 
   config.warm_start = ConfigDict()  # supervised learning on the task's demonstrations
   config.warm_start.steps = 1200

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from typing import NamedTuple
+import pathlib
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -13,6 +16,7 @@ from ml_collections import ConfigDict
 from experiments import policy
 from experiments.errors import UserError
 from rljax import aggregation, data, methods, models, sampling, training
+from rljax.models import huggingface
 from rljax.types import Method
 
 
@@ -22,23 +26,34 @@ class Parts(NamedTuple):
   Attributes:
     task: the problems and their verifier.
     tokenizer: text to ids.
-    model: the policy's functions.
+    decoder: the policy's sizes.
+    model: its functions.
     mesh: the devices.
     prompt_width: Tp, the task's longest prompt.
     policy: what RL trains.
+    param_dtype: type of the parameters.
+    pretrained: folder of the Hugging Face checkpoint that they start from; None: from noise.
   """
 
   task: data.Task
-  tokenizer: data.CharTokenizer
+  tokenizer: data.Tokenizer
+  decoder: models.DecoderConfig
   model: models.Model
   mesh: Mesh
   prompt_width: int
   policy: policy.Policy
+  param_dtype: str
+  pretrained: pathlib.Path | None
 
 
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_least(config)
+  if config.init and huggingface.is_checkpoint(config.init):
+    raise UserError(
+      f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '
+      f'--config.model.path={config.init}, with --config.warm_start.steps=0 for RL at once.'
+    )
   parts = make_parts(config)
   _check_sizes(config, parts.mesh)
   _check_lengths(config, parts)
@@ -49,16 +64,50 @@ def make_parts(config: ConfigDict) -> Parts:
   """The task, model and mesh of a configuration; raises UserError."""
   try:
     task = data.get_task(config.task, **config.task_kwargs)
-    tokenizer = data.CharTokenizer(task.alphabet)
+    tokenizer, decoder, pretrained = _model(config, task)
     mesh = training.sharding.make_mesh(**config.mesh)
-    sizes = models.DecoderConfig(vocab_size=tokenizer.vocab_size, **config.model)
-    model = models.decoder(sizes, training.sharding.hold_rows(mesh))
+    model = models.decoder(decoder, training.sharding.hold_rows(mesh))
     training.sharding.params(model.specs, mesh)
     trained = policy.from_config(config, model)
     training.sharding.params(trained.specs, mesh)
-  except (TypeError, ValueError) as error:
+  except (ImportError, TypeError, ValueError) as error:
     raise UserError(str(error)) from error
-  return Parts(task, tokenizer, model, mesh, task.max_prompt, trained)
+  return Parts(
+    task=task,
+    tokenizer=tokenizer,
+    decoder=decoder,
+    model=model,
+    mesh=mesh,
+    prompt_width=tokenizer.max_tokens(task.max_prompt),
+    policy=trained,
+    param_dtype=config.model.param_dtype,
+    pretrained=pretrained,
+  )
+
+
+def decoder_config(config: ConfigDict, vocab_size: int) -> models.DecoderConfig:
+  """The decoder of a configuration's `model` section; raises TypeError or ValueError."""
+  sizes = config.model.to_dict()
+  for name in ('path', 'param_dtype'):
+    sizes.pop(name)
+  return models.DecoderConfig(vocab_size, **sizes)
+
+
+def _model(config, task):
+  """Tokenizer, decoder and folder of the pretrained model, or those of the sizes and no folder."""
+  if not config.model.path:
+    char_tokenizer = data.CharTokenizer(task.alphabet)
+    return char_tokenizer, decoder_config(config, char_tokenizer.vocab_size), None
+  folder = huggingface.fetch(config.model.path)
+  tokenizer = data.PretrainedTokenizer(str(folder))
+  decoder = dataclasses.replace(
+    huggingface.read_config(folder), dtype=config.model.dtype, remat=config.model.remat
+  )
+  if tokenizer.vocab_size > decoder.vocab_size:
+    raise ValueError(
+      f'The tokenizer of {folder} has {tokenizer.vocab_size} ids, its model {decoder.vocab_size}.'
+    )
+  return tokenizer, decoder, folder
 
 
 def method(config: ConfigDict) -> Method:
@@ -184,7 +233,29 @@ def parameter_count(model: models.Model) -> int:
 
 
 def initial_params(parts: Parts, seed: int):
-  """Fresh parameters on their shards."""
+  """Pretrained or else fresh parameters on their shards."""
   shardings = training.sharding.params(parts.model.specs, parts.mesh)
-  init = jax.jit(lambda key: models.init(key, parts.model.specs), out_shardings=shardings)
+  if parts.pretrained is not None:
+    try:
+      _, params = huggingface.load(parts.pretrained, shardings=shardings, dtype=parts.param_dtype)
+    except ValueError as error:
+      raise UserError(str(error)) from error
+    return params
+  dtype = jnp.dtype(parts.param_dtype)
+  init = jax.jit(lambda key: models.init(key, parts.model.specs, dtype), out_shardings=shardings)
   return init(jax.random.key(seed))
+
+
+def load_params(parts: Parts, checkpoint: str | pathlib.Path | None) -> Any:
+  """The model's parameters in a checkpoint, or the pretrained ones if `checkpoint` is None."""
+  if checkpoint is None:
+    if parts.pretrained is None:
+      raise UserError('Name a run with --checkpoint, or a pretrained model as --config.model.path.')
+    return initial_params(parts, seed=0)
+  shapes = jax.tree.map(
+    lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, parts.param_dtype, sharding=sharding),
+    parts.model.specs,
+    training.sharding.params(parts.model.specs, parts.mesh),
+    is_leaf=lambda x: isinstance(x, models.Spec),
+  )
+  return policy.load_params(checkpoint, like=shapes)

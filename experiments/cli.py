@@ -88,9 +88,7 @@ def define_flags(
 
 def define_checkpoint_flags() -> None:
   """Defines --checkpoint, whose run gives the configuration unless --config names another."""
-  flags.DEFINE_string(
-    'checkpoint', None, 'A run, its checkpoints folder, or one step.', required=True
-  )
+  flags.DEFINE_string('checkpoint', None, 'A run, its checkpoints folder, or one step.')
   define_flags(config_of_checkpoint(sys.argv), writes=False)
 
 

@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     topology: the slice.
     mesh: over its devices.
     model: the policy's functions on that mesh.
-    vocab_size: V.
+    decoder: its sizes.
     prompt_width: Tp.
     params: abstract parameters on their shards.
   """
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
   topology: topology.Topology
   mesh: Mesh
   model: models.Model
-  vocab_size: int
+  decoder: models.DecoderConfig
   prompt_width: int
   params: Any
 
@@ -62,14 +62,12 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
   try:
     if 'shape' in config:
       vocab_size, width = config.shape.vocab_size, config.shape.prompt_width
-      dtype = jnp.dtype(config.shape.params_dtype)
     else:
       task = data.get_task(config.task, **config.task_kwargs)
       vocab_size, width = data.CharTokenizer(task.alphabet).vocab_size, task.max_prompt
-      dtype = jnp.dtype('float32')
     mesh = training.sharding.make_mesh(**config.mesh, devices=where.devices)
-    sizes = models.DecoderConfig(vocab_size=vocab_size, **config.model)
-    model = models.decoder(sizes, training.sharding.hold_rows(mesh))
+    decoder = build.decoder_config(config, vocab_size)
+    model = models.decoder(decoder, training.sharding.hold_rows(mesh))
     shardings = training.sharding.params(model.specs, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(f'{slice_name}: {error}') from error
@@ -81,12 +79,14 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
       f'data * fsdp of the mesh ({parts}); the nearest size that does is {nearest}.'
     )
   params = jax.tree.map(
-    lambda spec, sharding: jax.ShapeDtypeStruct(spec.shape, dtype, sharding=sharding),
+    lambda spec, sharding: jax.ShapeDtypeStruct(
+      spec.shape, jnp.dtype(config.model.param_dtype), sharding=sharding
+    ),
     model.specs,
     shardings,
     is_leaf=lambda x: isinstance(x, models.Spec),
   )
-  return Plan(config, where, mesh, model, vocab_size, width, params)
+  return Plan(config, where, mesh, model, decoder, width, params)
 
 
 def sampler(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -220,7 +220,7 @@ def model_flops(plan: Plan) -> dict[str, float]:
   rows, length = rl.prompts * rl.group_size, plan.prompt_width + rl.max_new_tokens
 
   def row(tokens):
-    return forward_flops(plan.config.model, plan.vocab_size, tokens)
+    return forward_flops(plan.decoder, tokens)
 
   drawn = rl.prompts * row(plan.prompt_width) + rows * (row(length) - row(plan.prompt_width))
   return {

@@ -25,7 +25,7 @@ def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
 
 def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   """Largest arrays of a run in bytes over all devices: what stays, then each phase's."""
-  rl, model = config.rl, config.model
+  rl, model = config.rl, parts.decoder
   width = parts.prompt_width + rl.max_new_tokens
   rows = rl.prompts * rl.group_size
   step_rows = rows // rl.minibatches // rl.microbatches
@@ -35,7 +35,7 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   # gradient.
   layer = 6 * model.dim + 3 * model.ff_dim + 2 * model.num_heads * (model.head_dim + width)
   activations = step_rows * width * layer * model.num_layers * size
-  logits = 3 * step_rows * width * parts.tokenizer.vocab_size * 4
+  logits = 3 * step_rows * width * parts.decoder.vocab_size * 4
   return {
     'weights, reference, gradients, optimizer': 4
     * (_COPIES * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
@@ -50,7 +50,7 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
   rows, length, prompt = rl.prompts * rl.group_size, rl.max_new_tokens, parts.prompt_width
 
   def row(tokens):
-    return forward_flops(config.model, parts.tokenizer.vocab_size, tokens)
+    return forward_flops(parts.decoder, tokens)
 
   forward = rows * row(prompt + length)
   scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
@@ -62,12 +62,12 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
   }
 
 
-def forward_flops(model: ConfigDict, vocab_size: int, tokens: int) -> float:
-  """Operations of a forward pass of a `model` section over one row of `tokens` tokens."""
-  c = model
+def forward_flops(decoder: models.DecoderConfig, tokens: int) -> float:
+  """Operations of a forward pass over one row of `tokens` tokens."""
+  c = decoder
   projections = c.dim * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) + 3 * c.dim * c.ff_dim
   attention = tokens * c.num_heads * c.head_dim  # two products over half the tokens on average
-  return 2.0 * tokens * (c.num_layers * (projections + attention) + c.dim * vocab_size)
+  return 2.0 * tokens * (c.num_layers * (projections + attention) + c.dim * c.vocab_size)
 
 
 def host_flops_per_second() -> float:

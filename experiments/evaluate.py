@@ -1,6 +1,7 @@
 """Held-out accuracy of any checkpoint: `python -m experiments.evaluate --checkpoint=runs/...`.
 
     python -m experiments.evaluate --checkpoint=RUN [--config.eval.samples=32] [--config.task=...]
+    python -m experiments.evaluate --config=FILE --config.model.path=DIR   # a pretrained model
 
 The configuration is the run's own (its config.json) unless `--config` names another. Prints greedy
 accuracy, avg@k and pass@k with k up to `eval.samples`, and writes them as JSON with `--output`.
@@ -15,20 +16,20 @@ from ml_collections import ConfigDict
 
 from experiments import build, cli, display, processes
 from experiments.evaluation import make_evaluator
-from experiments.policy import load_params
 from experiments.run_dir import atomic_write_json
 
 
-def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path) -> dict[str, float]:
+def evaluate(config: ConfigDict, checkpoint: str | pathlib.Path | None) -> dict[str, float]:
   """Metrics of a checkpoint's policy on a configuration's held-out problems.
 
   Args:
     config: task, model, `eval` and the sampling part of `rl`.
-    checkpoint: a run, its checkpoints folder, or one step's folder.
+    checkpoint: a run, its checkpoints folder, or one step's folder; None: the pretrained model of
+      `model.path`.
   """
   parts = build.check(config)
   evaluator = make_evaluator(config, parts)
-  params = load_params(checkpoint, like=build.initial_params(parts, config.seed))
+  params = build.load_params(parts, checkpoint)
   with processes.ending_together():
     metrics, _ = evaluator.greedy(params)
     return metrics | evaluator.sampled(params)

@@ -123,7 +123,7 @@ def rollout(
 def encode_prompts(parts: Parts, problems: Sequence[data.Problem]) -> jax.Array:
   """Prompts int32 `[P, 1, Tp]` on the mesh, with the width of the task's longest prompt."""
   mine = training.sharding.local_rows(parts.mesh, len(problems))
-  encoded = [parts.tokenizer.encode(problems[i].prompt) for i in mine]
+  encoded = [parts.tokenizer.encode_prompt(problems[i].prompt) for i in mine]
   padded = data.pad_prompts(encoded, parts.prompt_width)
   return training.sharding.from_local_rows(parts.mesh, len(problems), padded)
 

@@ -4,6 +4,8 @@
     python -m experiments.sample --checkpoint=RUN --samples=4          # asks for prompts, one a
     line
 
+    python -m experiments.sample --config=FILE --config.model.path=DIR     # a pretrained model
+
 The configuration is the run's own unless `--config` names another. `--greedy` takes the likeliest
 token.
 """
@@ -20,7 +22,6 @@ from absl import flags
 
 from experiments import build, cli
 from experiments.errors import UserError
-from experiments.policy import load_params
 from experiments.rollout import make_sampler
 from rljax import data, sampling, training
 
@@ -33,7 +34,7 @@ def main() -> None:
     raise UserError('This command talks to one terminal; start it as one process.')
   config = cli.resolve_config()
   parts = build.check(config)
-  params = load_params(FLAGS.checkpoint, like=build.initial_params(parts, config.seed))
+  params = build.load_params(parts, FLAGS.checkpoint)
   sampler = make_sampler(
     parts,
     group_size=FLAGS.samples,
@@ -44,7 +45,7 @@ def main() -> None:
   shards = training.sharding.row_shards(parts.mesh)
   for number, text in enumerate(_prompts()):
     try:
-      prompt = data.pad_prompts([parts.tokenizer.encode(text)], parts.prompt_width)
+      prompt = data.pad_prompts([parts.tokenizer.encode_prompt(text)], parts.prompt_width)
     except ValueError as error:
       if FLAGS.prompt is not None:
         raise UserError(str(error)) from error

@@ -184,13 +184,14 @@ def _starting_policy(config, parts, params, journal: Journal):
   """Parameters that RL starts from, saved in the run's `warm_start`."""
   folder = journal.workdir / 'warm_start'
   with Checkpoints(folder, keep_last=1, keep_best=0) as checkpoints, processes.ending_together():
-    if not config.init:
+    if config.warm_start.steps and not config.init:
       return sft.fit(config, parts, params, checkpoints, journal)
     # A copy in the run's own directory: the run can be continued when the original is gone.
     found = checkpoints.restore({'params': params})
     if found is None:
-      merged = lora.merge(load_params(config.init, like=params))
-      params = jax.device_put(merged, jax.tree.map(lambda x: x.sharding, params))
+      if config.init:
+        merged = lora.merge(load_params(config.init, like=params))
+        params = jax.device_put(merged, jax.tree.map(lambda x: x.sharding, params))
       checkpoints.save(0, {'params': params}, {})
       return params
     return found.state['params']

@@ -1,4 +1,5 @@
-"""Problems, tokens and batches on the host; NumPy and the standard library only."""
+"""Problems, tokens and batches on the host; NumPy and the standard library only, but for the
+tokenizers of pretrained models."""
 
 from rljax.data.addition import column_addition as column_addition
 from rljax.data.batches import demonstrations as demonstrations
@@ -6,6 +7,8 @@ from rljax.data.batches import heldout as heldout
 from rljax.data.batches import pack as pack
 from rljax.data.batches import pad_prompts as pad_prompts
 from rljax.data.batches import prompts as prompts
+from rljax.data.pretrained import PretrainedTokenizer as PretrainedTokenizer
+from rljax.data.pretrained import files_of as files_of
 from rljax.data.random_calculation import random_calculation as random_calculation
 from rljax.data.random_calculation_latex import (
   random_calculation_latex as random_calculation_latex,
@@ -15,3 +18,4 @@ from rljax.data.task import Task as Task
 from rljax.data.tasks import get_task as get_task
 from rljax.data.tokenizer import ARITHMETIC as ARITHMETIC
 from rljax.data.tokenizer import CharTokenizer as CharTokenizer
+from rljax.data.tokenizer import Tokenizer as Tokenizer

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from rljax.data.task import Problem, Task
-from rljax.data.tokenizer import CharTokenizer
+from rljax.data.tokenizer import Tokenizer
 
 # Second entry of the seed sequences below: streams with different entries are independent.
 DEMONSTRATIONS, PROMPTS, HELDOUT = 1, 2, 3
@@ -86,7 +86,7 @@ def pack(
 
 
 def demonstrations(
-  task: Task, tokenizer: CharTokenizer, seed: int, step: int, rows: int, width: int
+  task: Task, tokenizer: Tokenizer, seed: int, step: int, rows: int, width: int
 ) -> dict[str, np.ndarray]:
   """The packed batch of demonstrations of one step; arrays as in `pack`.
 
@@ -107,11 +107,10 @@ def heldout(task: Task, n: int) -> list[Problem]:
 
 
 def _examples(
-  task: Task, tokenizer: CharTokenizer, rng: np.random.Generator, chunk: int
+  task: Task, tokenizer: Tokenizer, rng: np.random.Generator, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   end = np.array([tokenizer.eos], np.int32)
   while True:
     for problem in task.problems(rng, chunk, 'train'):
-      ids = tokenizer.encode(problem.prompt + task.demonstrate(rng, problem))
-      split = len(problem.prompt)
-      yield ids[:split], np.concatenate([ids[split:], end])
+      completion = tokenizer.encode(task.demonstrate(rng, problem))
+      yield tokenizer.encode_prompt(problem.prompt), np.concatenate([completion, end])

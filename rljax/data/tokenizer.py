@@ -8,11 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Protocol
 
 import numpy as np
 
 ARITHMETIC = '0123456789+-*/=(),;. []{}<>^\\:?'
 REPLACEMENT = '\N{REPLACEMENT CHARACTER}'
+
+
+class Tokenizer(Protocol):
+  """What the library needs to know of a tokenizer; see `CharTokenizer` for each."""
+
+  @property
+  def eos(self) -> int: ...
+
+  @property
+  def vocab_size(self) -> int: ...
+
+  def max_tokens(self, characters: int) -> int: ...
+
+  def encode(self, text: str) -> np.ndarray: ...
+
+  def encode_prompt(self, text: str) -> np.ndarray: ...
+
+  def decode(self, ids) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +74,10 @@ class CharTokenizer:
     """Number of ids: the alphabet and the end token."""
     return len(self.alphabet) + 1
 
+  def max_tokens(self, characters: int) -> int:
+    """Upper bound on the ids of a prompt of so many characters."""
+    return characters
+
   @functools.cached_property
   def _ids(self) -> np.ndarray:
     table = np.full(256, -1, np.int32)
@@ -83,6 +106,10 @@ class CharTokenizer:
         f'{self.alphabet!r}.'
       )
     return ids
+
+  def encode_prompt(self, text: str) -> np.ndarray:
+    """Ids of a text that the model continues: as `encode`, since nothing marks the start."""
+    return self.encode(text)
 
   def decode(self, ids) -> str:
     """Text of `ids` `[T]` up to the first end token or padding, whichever comes first.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from rljax.models import attention, rope
 from rljax.models import cache as caches
 from rljax.models.config import DecoderConfig
-from rljax.models.linear import project
+from rljax.models.linear import PRODUCT, project
 from rljax.models.norm import rms_norm
 from rljax.models.specs import specs
 
@@ -181,7 +181,7 @@ def _remat(config, layer, unroll):
   if config.remat == 'none':
     return layer
   policy = {
-    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'dots': jax.checkpoint_policies.save_only_these_names(PRODUCT),
     'full': jax.checkpoint_policies.nothing_saveable,
   }[config.remat]
   # In a loop the compiler has no first computation at hand to put in the place of the second.

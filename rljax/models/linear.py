@@ -14,6 +14,10 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+# By this name a policy of rematerialisation knows the products: it cannot look into `_product`.
+PRODUCT = 'product'
 
 # Projections of the decoder by name, and how many axes after that of the layers are inputs.
 PROJECTIONS = {
@@ -29,7 +33,9 @@ PROJECTIONS = {
 
 def project(x: jax.Array, weight: Any, axes: int = 1) -> jax.Array:
   """The product over the last `axes` axes of `x` and the first of `weight`, in the type of `x`."""
-  return weight.project(x, axes) if hasattr(weight, 'project') else _product(x, weight, axes)
+  if hasattr(weight, 'project'):
+    return weight.project(x, axes)
+  return checkpoint_name(_product(x, weight, axes), PRODUCT)
 
 
 def dense(weight: Any) -> jax.Array:

@@ -116,7 +116,8 @@ def apply_gradients(
 
   Its metrics are `grad_norm`, `nonfinite_grads` (number of entries) and `skipped` (1 or 0).
   """
-  nonfinite = sum(jnp.sum(~jnp.isfinite(g)).astype(jnp.float32) for g in jax.tree.leaves(grads))
+  counts = [jnp.sum(~jnp.isfinite(g)) for g in jax.tree.leaves(grads)]
+  nonfinite = jnp.stack(counts).sum().astype(jnp.float32)
   metrics = {'grad_norm': optax.global_norm(grads), 'nonfinite_grads': nonfinite}
   grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
 

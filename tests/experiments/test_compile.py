@@ -51,7 +51,7 @@ def test_shapes_have_the_parameters_of_their_models(name):
 
 
 def test_unknown_shapes_and_topologies_list_the_known_ones(libtpu):
-  with pytest.raises(ValueError, match=r"Did you mean .qwen2\.5-7b"):
+  with pytest.raises(ValueError, match=r'Did you mean .qwen2\.5-7b'):
     shapes.get_config('qwen2.5-7')
   for name, hint in {'v5e:4x9': 'v5e:4x8', 'v5litepod:4x8': 'v5e:4x8', 'v5e': 'v5p:4x4x4'}.items():
     with pytest.raises(UserError, match=hint):

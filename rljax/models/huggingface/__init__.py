@@ -12,5 +12,5 @@ from rljax.models.huggingface.fields import fields_of as fields_of
 from rljax.models.huggingface.folder import fetch as fetch
 from rljax.models.huggingface.folder import is_checkpoint as is_checkpoint
 from rljax.models.huggingface.folder import read_config as read_config
-from rljax.models.huggingface.load import load as load
-from rljax.models.huggingface.save import save as save
+from rljax.models.huggingface.reading import load as load
+from rljax.models.huggingface.writing import save as save

@@ -42,6 +42,7 @@ def save(
   *,
   like: str | pathlib.Path | None = None,
   fields: Mapping[str, Any] | None = None,
+  files: Mapping[str, str] | None = None,
   dtype: Any = None,
   max_shard_bytes: int = 5_000_000_000,
 ) -> None:
@@ -57,6 +58,7 @@ def save(
     like: a checkpoint folder whose tokenizer, generation config and token ids are taken over.
     fields: of `config.json`, such as `eos_token_id` or `max_position_embeddings`; they change
       nothing in the computation and win over those of `like`.
+    files: texts of further files by name, such as a tokenizer's.
     dtype: type of the stored weights; None: that of each parameter.
     max_shard_bytes: of one file; a larger tensor has a file of its own.
 
@@ -84,7 +86,7 @@ def save(
     return lambda: entry.to_tensor(np.asarray(leaf[entry.place]))
 
   table = {entry.name: (kinds[entry.path], entry.shape, make(entry)) for entry in places}
-  files = _divide(
+  shards = _divide(
     {name: math.prod(s) * t.itemsize for name, (t, s, _) in table.items()}, max_shard_bytes
   )
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,17 +94,19 @@ def save(
   shutil.rmtree(unfinished, ignore_errors=True)
   unfinished.mkdir()
   try:
-    for file, inside in files.items():
+    for file, inside in shards.items():
       tensors.write(unfinished / file, {name: table[name] for name in inside})
-    if len(files) > 1:
+    if len(shards) > 1:
       total = sum(math.prod(shape) * kind.itemsize for kind, shape, _ in table.values())
-      weight_map = {name: file for file, inside in files.items() for name in inside}
+      weight_map = {name: file for file, inside in shards.items() for name in inside}
       index = {'metadata': {'total_size': total}, 'weight_map': weight_map}
       _write_json(unfinished / 'model.safetensors.index.json', index)
     _write_json(unfinished / 'config.json', written)
     for name in _COMPANIONS:
       if like and (pathlib.Path(like) / name).is_file():
         shutil.copyfile(pathlib.Path(like) / name, unfinished / name)
+    for name, text in (files or {}).items():
+      (unfinished / name).write_text(text, encoding='utf-8')
     os.replace(unfinished, path)  # takes the place of an empty folder, and of nothing else
   finally:
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -126,7 +130,7 @@ def _check(config, params, dtype):
       raise ValueError(f'Parameter {name} would be stored as {kind}; use a float type.')
     kinds[tuple(key.key for key in keys)] = kind
   if given:
-    raise ValueError(f'Parameters {sorted(given)} are not part of the config.')
+    raise ValueError(f'Parameters {", ".join(sorted(given))} are not part of the config.')
   return kinds
 
 

@@ -60,14 +60,29 @@ def load(
     parts = of_leaf[tuple(key.key for key in path)]
     types = [stored[entry.name].dtype for entry in parts]
     kind = np.dtype(functools.reduce(jnp.promote_types, types) if dtype is None else dtype)
-    if sharding is None:
-      return jnp.asarray(_read(parts, stored, kind, spec.shape, (slice(None),) * len(spec.shape)))
     read = functools.partial(_read, parts, stored, kind, spec.shape)
-    return jax.make_array_from_callback(spec.shape, sharding, read, dtype=kind)
+    if sharding is None:
+      return jax.block_until_ready(jax.device_put(read((slice(None),) * len(spec.shape))))
+    return _place(read, spec.shape, sharding)
 
   trees = (tree,) if shardings is None else (tree, shardings)
   params = jax.tree_util.tree_map_with_path(leaf, *trees, is_leaf=is_spec)
   return dataclasses.replace(config, dtype=str(params['embedding'].dtype)), params
+
+
+def _place(read, shape, sharding) -> jax.Array:
+  """The array that is `read(index)` on each device, one device after the other.
+
+  `jax.make_array_from_callback` would hold all of them on the host at once.
+  """
+  places = sharding.addressable_devices_indices_map(shape)
+  arrays: list[jax.Array] = []
+  last, part = None, None
+  for device, index in sorted(places.items(), key=lambda item: str(item[1])):
+    if index != last:  # devices that hold the same part share one reading
+      last, part = index, read(index)
+    arrays.append(jax.block_until_ready(jax.device_put(part, device)))
+  return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
 
 
 def _read(parts, stored, dtype, shape, index) -> np.ndarray:
