@@ -36,10 +36,16 @@ def test_half_a_description_of_the_job_is_refused(given, message):
 
 
 def test_a_process_that_no_launcher_started_is_alone():
-  processes.connect(None, None, None)
-  assert jax.process_count() == 1 and processes.is_first()
-  assert processes.largest(3) == 3
-  assert processes.on_first(lambda: {'a': 1}) == {'a': 1}
+  code = """
+import jax
+from experiments import processes
+processes.connect(None, None, None)
+assert jax.process_count() == 1 and processes.is_first()
+assert processes.largest(3) == 3
+assert processes.on_first(lambda: {'a': 1}) == {'a': 1}
+"""
+  # A process of its own, as JAX connects before its first computation or never.
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=REPOSITORY)
 
 
 def start(workdir, index=None, port=None):
