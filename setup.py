@@ -37,7 +37,14 @@ setup(
     'notebooks': ['ipykernel>=6.29', 'nbclient>=0.10', 'nbformat>=5.10'],
     'verify': ['math-verify>=0.7', 'reasoning-gym>=0.1.20'],
     'qlora': ['qwix>=0.1.8'],
-    'peers': ['google-tunix>=0.1.5', 'trl>=0.20'],
+    'peers': [
+      'google-tunix>=0.1.7',
+      'trl>=1.16',
+      'accelerate',
+      'datasets',
+      'torch',
+      'transformers',
+    ],
     'test': [
       'hypothesis>=6.100',
       'ipykernel>=6.29',

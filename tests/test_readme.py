@@ -20,7 +20,7 @@ def test_python_blocks_of_the_readme_run():
 
 def test_every_command_of_the_readme_exists():
   text = README.read_text(encoding='utf-8')
-  for module in re.findall(r'python -m (experiments\.\w+)', text):
+  for module in re.findall(r'python -m (experiments(?:\.\w+)+)', text):
     assert (README.parent / module.replace('.', '/')).with_suffix('.py').exists(), module
   for config in re.findall(r'configs/\w+\.py', text):
     assert (README.parent / config).exists(), config

@@ -30,6 +30,8 @@ PEERS = {
   'trl': 'torch==2.13.0 trl==1.16.0 transformers accelerate datasets',
   'hf': 'torch==2.13.0 transformers',
 }
+# A first call must compile, and two processes may share one accelerator.
+_ENVIRONMENT = {'JAX_ENABLE_COMPILATION_CACHE': 'false', 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
 FLAGS = flags.FLAGS
 
 
@@ -56,9 +58,7 @@ class Process:
       stderr=self._log,
       text=True,
       cwd=ROOT,
-      # A first call must compile, and two processes share one accelerator.
-      env=os.environ
-      | {'JAX_ENABLE_COMPILATION_CACHE': 'false', 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
+      env=_ENVIRONMENT | os.environ,
     )
     self.about: dict[str, Any] = {}
     self.first: dict[str, Any] = {}

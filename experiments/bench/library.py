@@ -62,11 +62,12 @@ def ending_uniformly(w: Any, model: models.Model, eos: int) -> models.Model:
   def apply(params, tokens, positions, cache=None):
     logits, cache = model.apply(params, tokens, positions, cache)
     length = positions[..., None] + 2 - w.prompt_length  # of the completion, if it ended here
-    others = jnp.where(jnp.arange(logits.shape[-1]) == eos, -jnp.inf, logits)
+    words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
+    others = jnp.where(words == eos, -jnp.inf, logits)
     left = jnp.maximum(w.max_new_tokens - length, 1e-9)
     odds = jnp.where(length < w.min_new_tokens, -1e9, -jnp.log(left))
     end = jax.nn.logsumexp(others, axis=-1, keepdims=True) + odds
-    return jnp.where(jnp.isneginf(others), end, others), cache
+    return jnp.where(words == eos, end, others), cache
 
   # Without `features` and `unembed`, whoever samples has to ask `apply`.
   return models.Model(apply, model.init_cache, model.specs)

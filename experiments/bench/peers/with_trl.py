@@ -43,7 +43,7 @@ def text(ids: np.ndarray) -> str:
   return ' '.join(map(str, ids))
 
 
-def model(w: dict[str, Any]) -> transformers.LlamaForCausalLM:
+def model(w: dict[str, Any]) -> Any:
   """Llama of the workload's sizes, in its type; nothing ends a completion."""
   if hasattr(os, 'sched_getaffinity'):
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -57,7 +57,7 @@ def model(w: dict[str, Any]) -> transformers.LlamaForCausalLM:
     num_attention_heads=m['num_heads'],
     num_key_value_heads=m['num_kv_heads'],
     head_dim=m['head_dim'],
-    rope_theta=m['rope_theta'],
+    rope_parameters={'rope_type': 'default', 'rope_theta': m['rope_theta']},
     rms_norm_eps=m['norm_eps'],
     tie_word_embeddings=m['tied'],
     max_position_embeddings=8192,
@@ -65,7 +65,7 @@ def model(w: dict[str, Any]) -> transformers.LlamaForCausalLM:
     eos_token_id=None,
     pad_token_id=PAD,
   )
-  built = transformers.LlamaForCausalLM(config)
+  built: torch.nn.Module = transformers.LlamaForCausalLM(config)
   return built.to(device=device(), dtype=getattr(torch, m['dtype']))
 
 
