@@ -32,7 +32,7 @@ setup(
   extras_require={
     'cuda13': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
-    'tpu-aot': ['libtpu'],
+    'tpu-aot': ['jax[tpu]'],  # brings the libtpu that goes with the jax
     'hf': ['datasets>=3.0', 'safetensors>=0.4', 'transformers>=4.50'],
     'notebooks': ['ipykernel>=6.29', 'nbclient>=0.10', 'nbformat>=5.10'],
     'verify': ['math-verify>=0.7', 'reasoning-gym>=0.1.20'],

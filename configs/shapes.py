@@ -3,7 +3,7 @@
 python -m experiments.compile --config=configs/shapes.py:qwen2.5-7b --topology=v5e:16x16
 
 Only sizes: nothing here can be trained, as there is no task. Sizes from the models' published
-config.json; biases of the projections, which change no memory or speed worth a name, are left out.
+config.json.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from configs import base
 _QWEN25 = {
   'rope_theta': 1e6,
   'norm_eps': 1e-6,
+  'qkv_bias': True,
 }
 
 # vocab_size, then what `config.model` holds.
@@ -70,11 +71,11 @@ def get_config(name='qwen2.5-0.5b'):
   config = base.get_config()
   for key in ('task', 'task_kwargs', 'warm_start', 'eval', 'tiny'):
     del config[key]
-  # The parameters' type is that of the optimizer's moments, too.
-  config.model.update(model, dtype='bfloat16', param_dtype='bfloat16', remat='full')
+  config.model.update(model, dtype='bfloat16', remat='full')
   config.shape = ConfigDict()
   config.shape.vocab_size = vocab_size
   config.shape.prompt_width = 512  # Tp
+  config.shape.params_dtype = 'bfloat16'  # of the parameters, and so of the optimizer's moments
   config.rl.prompts = 256
   config.rl.group_size = 8
   config.rl.max_new_tokens = 1024
