@@ -71,11 +71,11 @@ def get_config(name='qwen2.5-0.5b'):
   config = base.get_config()
   for key in ('task', 'task_kwargs', 'warm_start', 'eval', 'tiny'):
     del config[key]
-  config.model.update(model, dtype='bfloat16', remat='full')
+  # The parameters' type is that of the optimizer's moments, too.
+  config.model.update(model, dtype='bfloat16', param_dtype='bfloat16', remat='full')
   config.shape = ConfigDict()
   config.shape.vocab_size = vocab_size
   config.shape.prompt_width = 512  # Tp
-  config.shape.params_dtype = 'bfloat16'  # of the parameters, and so of the optimizer's moments
   config.rl.prompts = 256
   config.rl.group_size = 8
   config.rl.max_new_tokens = 1024
