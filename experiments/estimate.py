@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments import build
 from experiments.run_dir import flatten
-from rljax import models
+from rljax import models, training
 
 # What is trained, its gradient and two Adam moments, all float32; the reference comes on top.
 _COPIES = 4
@@ -27,20 +27,26 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   """Largest arrays of a run in bytes over all devices: what stays, then each phase's."""
   rl, model = config.rl, parts.decoder
   width = parts.prompt_width + rl.max_new_tokens
-  rows = rl.prompts * rl.group_size
-  step_rows = rows // rl.minibatches // rl.microbatches
+
+  def tokens(prompts):  # every prompt once for its completions
+    return prompts * (parts.prompt_width + rl.group_size * rl.max_new_tokens)
+
   size = 2 if model.dtype in ('bfloat16', 'float16') else 4
-  cache = 2 * model.num_layers * rows * width * model.num_kv_heads * model.head_dim * size
-  # What the backward pass reads of each layer (no rematerialisation), and the logits with their
-  # gradient.
+  heads = model.num_kv_heads * model.head_dim
+  cache = 2 * model.num_layers * tokens(rl.prompts) * heads * size
+  # What the backward pass reads of each layer: all of it, its products, or its input.
+  products = 2 * model.dim + (model.num_heads * model.head_dim + 2 * heads) + 2 * model.ff_dim
   layer = 6 * model.dim + 3 * model.ff_dim + 2 * model.num_heads * (model.head_dim + width)
-  activations = step_rows * width * layer * model.num_layers * size
-  logits = 3 * step_rows * width * parts.decoder.vocab_size * 4
+  kept = {'none': layer, 'dots': products, 'full': model.dim}[model.remat] * model.num_layers
+  kept += 0 if model.remat == 'none' else layer  # the layer at hand
+  step = tokens(rl.prompts // rl.minibatches // rl.microbatches)
+  chunk = min(step, training.head.chunk_size(model.vocab_size))
   return {
     'weights, reference, gradients, optimizer': 4
     * (_COPIES * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
-    'activations and logits of an update': activations + logits,
+    'activations of a microbatch': step * kept * size,
+    'logits of a chunk, with their gradient': 3 * chunk * model.vocab_size * 4,
   }
 
 
@@ -52,10 +58,11 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
   def row(tokens):
     return forward_flops(parts.decoder, tokens)
 
-  forward = rows * row(prompt + length)
+  # Every prompt is computed once for its completions.
+  forward = rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt))
   scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
   return {
-    'sample': rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt)),
+    'sample': forward,
     'score': scored * forward,
     # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
     'update': (2.0 if config.lora.rank else 3.0) * rl.epochs * forward,

@@ -1,5 +1,6 @@
 """From a method and a model to a train step on a mesh."""
 
+from rljax.training import head as head
 from rljax.training import optimizers as optimizers
 from rljax.training import sharding as sharding
 from rljax.training.loss import total as total

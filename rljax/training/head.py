@@ -36,7 +36,7 @@ def per_token(
   shape, tokens = targets.shape, targets.size
   if not chunk:
     vocabulary = jax.eval_shape(unembed, params, x.reshape(tokens, -1)[:1]).shape[-1]
-    chunk = max(256, 2**21 // vocabulary)
+    chunk = chunk_size(vocabulary)
   pieces = -(-tokens // chunk)
   padding = pieces * -(-tokens // pieces) - tokens
 
@@ -58,6 +58,15 @@ def per_token(
   else:
     found = jax.lax.map(piece, parts)
   return {name: a.swapaxes(0, 1).reshape(-1)[:tokens].reshape(shape) for name, a in found.items()}
+
+
+def chunk_size(vocabulary: int) -> int:
+  """Tokens of a chunk whose logits take about 8 MB, and 256 at least.
+
+  More would not fit in a processor's cache; fewer would cost the head's gradient, which is as large
+  as the head and is added up chunk by chunk.
+  """
+  return max(256, 2**21 // vocabulary)
 
 
 def logp(logits: jax.Array, targets: jax.Array) -> jax.Array:
