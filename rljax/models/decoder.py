@@ -23,6 +23,8 @@ from rljax.models.specs import specs
 # Below this depth an unrolled program is both faster to run (6 to 12 % in training) and quick to
 # compile; above it one scanned layer keeps compile time flat in depth.
 _UNROLL_LAYERS = 4
+# The same for a decoding step, which loses more by it: a loop reads copies of weights and cache.
+_UNROLL_CACHED = 8
 
 
 class Model(NamedTuple):
@@ -78,9 +80,12 @@ def decoder(config: DecoderConfig, hold: Callable[[jax.Array], jax.Array] = lamb
       kv_heads=config.num_kv_heads,
       head_dim=config.head_dim,
       dtype=jnp.dtype(config.dtype),
+      stacked=config.num_layers > _UNROLL_CACHED,
     )
 
   def unstack(params):
+    if config.num_layers > _UNROLL_CACHED:
+      return params
     # A slice of a stacked weight would be copied at every step of a decoding loop.
     return {**params, 'layers': tuple(_layer(params, i) for i in range(config.num_layers))}
 
@@ -115,30 +120,53 @@ def _features(config, hold, params, tokens, positions, cache, segments, fork):
   else:
     if segments is not None or fork is not None:
       raise ValueError('segments and fork are for whole rows; a cache holds one sequence a row.')
-    slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.index))
-    prefix = cache.prefix
-    own = [attention.visible(positions, slots, window) for window in windows]
-    if prefix is not None:
-      before = [attention.visible(positions, prefix.positions, window) for window in windows]
+    x, cache = _cached(config, hold, params, x, positions, angles, cache)
+  return hold(_norm(config, x, params['final_norm'])), cache
+
+
+def _cached(config, hold, params, x, positions, angles, cache):
+  """Activations after the last layer, and the cache with the tokens at `positions [B, L]`."""
+  windows, kinds = _kinds(config)
+  at, prefix = cache.index, cache.prefix
+  slots = jax.lax.dynamic_update_slice(cache.positions, positions, (0, at))
+  sets = [slots] if prefix is None else [slots, prefix.positions]
+  views = [[attention.visible(positions, each, window) for each in sets] for window in windows]
+
+  def attend(query, visible, *stored):
+    return _softmax(config, query, *map(attention.Keys, *zip(*stored, strict=True), visible))
+
+  def unrolled(x):
     keys, values = [], []
     for i, kind in enumerate(kinds):
       weights = _layer(params, i)
       x = hold(x)
       query, key, value = _project(config, weights, x, angles[kind])
-      key, value = caches.write(cache, i, key, value)
-      sets = [attention.Keys(key, value, own[kind])]
-      if prefix is not None:
-        sets.append(attention.Keys(prefix.keys[i], prefix.values[i], before[kind]))
-      x = _rest(config, weights, x, _softmax(config, query, *sets))
-      keys.append(key)
-      values.append(value)
-    cache = cache.replace(
-      keys=tuple(keys),
-      values=tuple(values),
-      positions=slots,
-      index=cache.index + tokens.shape[1],
-    )
-  return hold(_norm(config, x, params['final_norm'])), cache
+      keys.append(caches.write(cache.keys[i], key, at))
+      values.append(caches.write(cache.values[i], value, at))
+      before = [] if prefix is None else [(prefix.keys[i], prefix.values[i])]
+      x = _rest(config, weights, x, attend(query, views[kind], (keys[i], values[i]), *before))
+    return x, tuple(keys), tuple(values)
+
+  def looped(x):
+    choose = _choice(list(zip(angles, views, strict=True)))
+
+    def layer(carry, inputs):
+      x, keys, values = carry
+      i, kind, weights, before = inputs
+      x = hold(x)
+      turn, visible = choose(kind)
+      query, key, value = _project(config, weights, x, turn)
+      keys, own_keys = caches.write_layer(keys, i, key, at)
+      values, own_values = caches.write_layer(values, i, value, at)
+      mixed = attend(query, visible, (own_keys, own_values), *before)
+      return (_rest(config, weights, x, mixed), keys, values), None
+
+    before = [] if prefix is None else [(prefix.keys, prefix.values)]
+    inputs = (jnp.arange(config.num_layers), jnp.asarray(kinds), params['layers'], before)
+    return jax.lax.scan(layer, (x, cache.keys, cache.values), inputs)[0]
+
+  x, keys, values = unrolled(x) if isinstance(cache.keys, tuple) else looped(x)
+  return x, cache.replace(keys=keys, values=values, positions=slots, index=at + x.shape[1])
 
 
 def _layer(params, i):

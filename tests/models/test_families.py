@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import slow_decoder
 
-from rljax import models, training
+from rljax import models, sampling, training
 from rljax.models import huggingface
 from rljax.models.huggingface import tensors
 
@@ -71,8 +72,11 @@ def test_logits_equal_plain_loops(name, checkpoint):
     same(found[row][tokens[row] >= 0], expected(name)[row, :n])
 
 
+@pytest.mark.parametrize('layers_in', ['program', 'loop'])
 @pytest.mark.parametrize('name', ['llama 3.1', 'qwen2, windows', 'gemma2', 'gemma3'])
-def test_the_cache_gives_the_logits_of_plain_loops(name, checkpoint):
+def test_the_cache_gives_the_logits_of_plain_loops(name, layers_in, checkpoint, monkeypatch):
+  if layers_in == 'loop':
+    monkeypatch.setattr(decoder_module, '_UNROLL_CACHED', 0)
   config, params = huggingface.load(checkpoint(name))
   model = models.decoder(config)
   apply = jax.jit(model.apply)
@@ -87,6 +91,51 @@ def test_the_cache_gives_the_logits_of_plain_loops(name, checkpoint):
     at = np.array(lengths) + t
     found, cache = apply(params, TOKENS[np.arange(3), at][:, None], at[:, None], cache)
     same(found[:, 0], expected(name)[np.arange(3), at])
+
+
+def test_a_loop_over_layers_draws_what_the_unrolled_program_draws(checkpoint, monkeypatch):
+  config, params = huggingface.load(checkpoint('gemma3'))
+  prompt = jnp.asarray(np.where(np.arange(8)[None] < [[3], [0]], -1, TOKENS[:2, :8]))
+  drawn = []
+  for limit in (0, config.num_layers):
+    monkeypatch.setattr(decoder_module, '_UNROLL_CACHED', limit)
+    model = models.decoder(config)
+    assert isinstance(model.init_cache(1, 1).keys, tuple) == (limit > 0)
+    draw = jax.jit(
+      functools.partial(sampling.sample, model, group_size=3, max_new_tokens=70, eos=0)
+    )
+    drawn.append(draw(params, prompt, jax.random.key(0)))
+  np.testing.assert_array_equal(drawn[0].completion, drawn[1].completion)
+  np.testing.assert_allclose(drawn[0].logp, drawn[1].logp, rtol=0, atol=1e-5)
+  assert len(np.unique(drawn[0].completion)) > 5
+
+
+def deep_step(layers):
+  """A decoding step of a deep model, as a function and its arguments."""
+  config = models.DecoderConfig(
+    vocab_size=16, dim=8, num_layers=layers, num_heads=2, num_kv_heads=1, head_dim=4, ff_dim=8
+  )
+  model = models.decoder(config)
+  params = model.unstack(models.init(jax.random.key(0), model.specs))
+  cache = model.init_cache(2, 24)
+  return model.apply, (params, jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1), jnp.int32), cache)
+
+
+def test_the_program_of_a_decoding_step_does_not_grow_with_the_depth():
+  def equations(layers):
+    apply, arguments = deep_step(layers)
+    return str(jax.make_jaxpr(apply)(*arguments)).count('\n')
+
+  assert equations(10) == equations(40) < equations(8)
+
+
+def test_a_decoding_step_of_a_deep_model_updates_its_cache_in_place():
+  apply, arguments = deep_step(12)
+  whole = arguments[-1].keys.shape
+  text = jax.jit(apply, donate_argnums=3).lower(*arguments).compile().as_text()
+  shape = ','.join(map(str, whole))
+  assert f'f32[{shape}]' in text
+  assert not re.search(rf'= f32\[{shape}\]\S* copy\(', text)
 
 
 @pytest.mark.parametrize('name', ['qwen3, biases, yarn', 'gemma3'])
