@@ -33,10 +33,11 @@ setup(
     'cuda13': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
     'tpu-aot': ['jax[tpu]'],  # brings the libtpu that goes with the jax
-    'hf': ['datasets>=3.0', 'safetensors>=0.4', 'transformers>=4.50'],
+    'hf': ['datasets>=3.0', 'jinja2>=3.1', 'safetensors>=0.4', 'transformers>=4.50'],
     'notebooks': ['ipykernel>=6.29', 'nbclient>=0.10', 'nbformat>=5.10'],
     'verify': ['math-verify>=0.7', 'reasoning-gym>=0.1.20'],
     'qlora': ['qwix>=0.1.8'],
+    'parity': ['peft>=0.15', 'torch>=2.6'],  # the tests against transformers and PEFT
     'peers': [
       'google-tunix>=0.1.7',
       'trl>=1.16',
@@ -48,6 +49,7 @@ setup(
     'test': [
       'hypothesis>=6.100',
       'ipykernel>=6.29',
+      'jinja2>=3.1',
       'mypy>=1.15',
       'nbclient>=0.10',
       'nbformat>=5.10',

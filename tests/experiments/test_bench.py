@@ -219,7 +219,7 @@ def test_peak_memory_is_of_the_process_itself():
   assert float(done.stdout) < 200 < ballast.nbytes / 1e6 < serve.peak_rss_mb()
 
 
-PACKAGES = {'tunix': 'tunix', 'trl': 'trl', 'hf': 'transformers'}
+PACKAGES = {'tunix': ['tunix'], 'trl': ['trl'], 'hf': ['transformers', 'torch']}
 
 
 @pytest.mark.slow
@@ -230,7 +230,8 @@ PACKAGES = {'tunix': 'tunix', 'trl': 'trl', 'hf': 'transformers'}
 )
 def test_peers_do_the_work_of_the_workload(script, small):
   peer, _, name = script.stem.partition('_')
-  pytest.importorskip(PACKAGES[peer])
+  for package in PACKAGES[peer]:
+    pytest.importorskip(package)
   arguments = [sys.executable, str(script), small.to_json()]
   with harness.measured({peer: arguments}, repeats=1, warmup=0) as processes:
     assert processes[peer].repeats[0]['tokens'] == TOKENS[name]

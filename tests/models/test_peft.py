@@ -51,12 +51,14 @@ def logits_here(model, params):
 
 
 def logits_there(module):
-  torch = pytest.importorskip('torch')
+  import torch
+
   with torch.no_grad():
     return module.eval()(torch.tensor(TOKENS, dtype=torch.long)).logits.numpy()
 
 
 def in_transformers(path, kind, params):
+  pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   huggingface.save(path, CONFIGS[kind], params)
   module = transformers.AutoModelForCausalLM.from_pretrained(path)
