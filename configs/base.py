@@ -52,6 +52,9 @@ def get_config() -> ConfigDict:
   config.rl.temperature = 1.0
   config.rl.top_k = 0  # 0: off
   config.rl.top_p = 1.0  # 1: off
+  config.rl.min_p = 0.0  # 0: off
+  config.rl.stop = ()  # texts that end a completion, beside the end token
+  config.rl.in_flight = 0  # completions drawn at a time, the next enters as one ends; 0: all
   config.rl.epochs = 1  # passes over a rollout batch
   config.rl.minibatches = 1  # optimizer steps a pass
   config.rl.microbatches = 8  # parts of an optimizer step: less memory, the same result

@@ -144,14 +144,28 @@ def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
 
 
 def warp(config: ConfigDict):
-  """The sampler's distribution from an `rl` section: temperature, then top-k, then top-p."""
+  """The sampler's distribution from an `rl` section: temperature, top-k, top-p, then min-p."""
   try:
     warps = [sampling.temperature(config.temperature)]
     warps += [sampling.top_k(config.top_k)] if config.top_k else []
     warps += [sampling.top_p(config.top_p)] if config.top_p < 1 else []
+    warps += [sampling.min_p(config.min_p)] if config.min_p else []
   except ValueError as error:
     raise UserError(str(error)) from error
   return sampling.chain(*warps)
+
+
+def processor(config: ConfigDict, parts: Parts) -> sampling.Processor | None:
+  """What ends completions beside the end token, from an `rl` section; None: nothing."""
+  if not config.stop:
+    return None
+  words = parts.tokenizer.words()
+  # A model's vocabulary may be padded: words that the tokenizer does not have leave no text.
+  words += [b''] * (parts.decoder.vocab_size - len(words))
+  try:
+    return sampling.stop_strings(words, config.stop)
+  except ValueError as error:
+    raise UserError(f'rl.stop: {error}') from error
 
 
 _LEAST = {
@@ -166,6 +180,7 @@ _LEAST = {
   'lora.rank': 0,
   'rl.epochs': 1,
   'rl.group_size': 1,
+  'rl.in_flight': 0,
   'rl.max_new_tokens': 1,
   'rl.microbatches': 1,
   'rl.minibatches': 1,

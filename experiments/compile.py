@@ -104,6 +104,7 @@ def sampler(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, 
       max_new_tokens=rl.max_new_tokens,
       eos=_EOS,
       warp=build.warp(rl),
+      in_flight=rl.in_flight or None,
       ids=ids,
     )
 

@@ -44,8 +44,13 @@ def make_evaluator(config: ConfigDict, parts: build.Parts) -> Evaluator:
   # Not more rows at a time than a training rollout has.
   rows = config.rl.prompts * config.rl.group_size
   shards = training.sharding.row_shards(parts.mesh)
-  one = make_sampler(parts, group_size=1, max_new_tokens=length, warp=sampling.greedy)
-  many = make_sampler(parts, group_size=samples, max_new_tokens=length, warp=build.warp(config.rl))
+  shared = {
+    'max_new_tokens': length,
+    'processor': build.processor(config.rl, parts),
+    'in_flight': config.rl.in_flight,
+  }
+  one = make_sampler(parts, group_size=1, warp=sampling.greedy, **shared)
+  many = make_sampler(parts, group_size=samples, warp=build.warp(config.rl), **shared)
 
   def greedy(params):
     numbers, completions = _run(parts, one, params, problems, rows, shards)

@@ -41,8 +41,13 @@ def make_sampler(
   group_size: int,
   max_new_tokens: int,
   warp: Callable[[jax.Array], jax.Array],
+  processor: sampling.Processor | None = None,
+  in_flight: int = 0,
 ) -> Callable[..., sampling.Samples]:
-  """A jitted sampler `(params, prompt [P, Tp], key, ids [P]) -> Samples` whose rows are sharded."""
+  """A jitted sampler `(params, prompt [P, Tp], key, ids [P]) -> Samples` whose rows are sharded.
+
+  The options are those of `sampling.sample`; `in_flight` 0 draws all completions at once.
+  """
 
   def draw(params, prompt, key, ids):
     return sampling.sample(
@@ -52,8 +57,10 @@ def make_sampler(
       key,
       group_size=group_size,
       max_new_tokens=max_new_tokens,
-      eos=parts.tokenizer.eos,
+      eos=parts.tokenizer.stops,
       warp=warp,
+      processor=processor,
+      in_flight=in_flight or None,
       ids=ids,
     )
 

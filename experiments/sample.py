@@ -40,6 +40,7 @@ def main() -> None:
     group_size=FLAGS.samples,
     max_new_tokens=config.rl.max_new_tokens,
     warp=sampling.greedy if FLAGS.greedy else build.warp(config.rl),
+    processor=build.processor(config.rl, parts),
   )
   key = jax.random.key(FLAGS.sample_seed)
   shards = training.sharding.row_shards(parts.mesh)

@@ -78,6 +78,8 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     group_size=rl.group_size,
     max_new_tokens=rl.max_new_tokens,
     warp=build.warp(rl),
+    processor=build.processor(rl, parts),
+    in_flight=rl.in_flight,
   )
   params = build.initial_params(parts, config.seed)
   with (

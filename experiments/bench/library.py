@@ -32,10 +32,10 @@ def prompts(w: Any) -> jax.Array:
 
 def sampler(w: Any, model: models.Model) -> Callable[..., sampling.Samples]:
   """The jitted sampler `(params, prompt [P, Tp], key) -> Samples`, in the activations' type."""
-  eos = w.model.vocab_size  # no word, so never drawn
-  if w.min_new_tokens < w.max_new_tokens:
-    eos = 0
-    model = ending_uniformly(w, model, eos)
+  # Where all completions are of one length the end token is no word, and so never drawn.
+  ragged = w.min_new_tokens < w.max_new_tokens
+  eos = 0 if ragged else w.model.vocab_size
+  processor = ending_uniformly(w.min_new_tokens, w.max_new_tokens, eos) if ragged else None
 
   def draw(params, prompt, key):
     return sampling.sample(
@@ -47,30 +47,26 @@ def sampler(w: Any, model: models.Model) -> Callable[..., sampling.Samples]:
       max_new_tokens=w.max_new_tokens,
       eos=eos,
       warp=sampling.temperature(w.temperature),
+      processor=processor,
+      in_flight=w.in_flight or None,
     )
 
   return jax.jit(draw)
 
 
-def ending_uniformly(w: Any, model: models.Model, eos: int) -> models.Model:
-  """The model with completions that end after a uniform number of tokens.
+def ending_uniformly(least: int, most: int, eos: int) -> sampling.Processor:
+  """Makes lengths of completions uniform in `least..most`, the end token included.
 
-  The end token's probability depends on the position alone: 1 over the number of lengths that are
-  left.
+  The end token's probability is 1 over the number of lengths that are left.
   """
 
-  def apply(params, tokens, positions, cache=None):
-    logits, cache = model.apply(params, tokens, positions, cache)
-    length = positions[..., None] + 2 - w.prompt_length  # of the completion, if it ended here
-    words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
-    others = jnp.where(words == eos, -jnp.inf, logits)
-    left = jnp.maximum(w.max_new_tokens - length, 1e-9)
-    odds = jnp.where(length < w.min_new_tokens, -1e9, -jnp.log(left))
-    end = jax.nn.logsumexp(others, axis=-1, keepdims=True) + odds
-    return jnp.where(words == eos, end, others), cache
+  def logits(drawn, x):
+    length = drawn + 1  # of the completion, if it ended here
+    others = x.at[eos].set(-jnp.inf)
+    odds = jnp.where(length < least, -jnp.inf, -jnp.log(jnp.maximum(most - length, 1e-9)))
+    return x.at[eos].set(jax.nn.logsumexp(others) + odds)
 
-  # Without `features` and `unembed`, whoever samples has to ask `apply`.
-  return models.Model(apply, model.init_cache, model.specs)
+  return sampling.Processor(lambda: jnp.int32(0), lambda drawn, token: drawn + 1, logits)
 
 
 def method(w: Any) -> Method:

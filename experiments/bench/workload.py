@@ -32,9 +32,11 @@ def shared() -> ConfigDict:
   # end token to be drawn.
   config.min_new_tokens = 128
   config.temperature = 1.0
+  config.batch = 0  # prompts of one call of the sampler; 0: all
+  config.in_flight = 0  # completions drawn at a time, the next enters as one ends; 0: all
   config.beta = 0.0  # of the KL penalty; with 0 there is no reference model
   config.learning_rate = 1e-5  # AdamW
-  config.microbatches = 1
+  config.microbatches = 8  # of our update; peers take theirs in one
 
   config.sft_rows = 16
   config.sft_length = 192  # tokens, all of them targets
@@ -68,6 +70,7 @@ def wide() -> ConfigDict:
   config = shared()
   config.model.vocab_size = 262_144
   config.prompts = 4
+  config.microbatches = 1
   config.group_size = 4
   config.prompt_length = 64
   config.max_new_tokens = 448
@@ -86,6 +89,7 @@ def tiny() -> ConfigDict:
   config.model.head_dim = 8
   config.model.ff_dim = 32
   config.prompts = 2
+  config.microbatches = 1
   config.group_size = 2
   config.prompt_length = 4
   config.max_new_tokens = 8

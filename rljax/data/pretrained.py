@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +59,17 @@ class PretrainedTokenizer:
     return self._tokenizer.eos_token_id
 
   @functools.cached_property
+  def stops(self) -> tuple[int, ...]:
+    """The ids that end a completion: `eos`, then what `generation_config.json` adds to it."""
+    file = pathlib.Path(self.path) / 'generation_config.json'
+    try:
+      listed = json.loads(file.read_text()).get('eos_token_id') if file.exists() else None
+    except ValueError as error:
+      raise ValueError(f'{file} is not JSON: {error}') from error
+    listed = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    return tuple(dict.fromkeys([self.eos, *listed]))
+
+  @functools.cached_property
   def vocab_size(self) -> int:
     """One more than the largest id; the model's vocabulary may be larger."""
     return max(self._tokenizer.get_vocab().values()) + 1
@@ -104,7 +117,7 @@ class PretrainedTokenizer:
       raise ValueError(f'decode needs integers [T], not {ids.dtype} {list(ids.shape)}.')
     if ids.size and ids.min() < -1:
       raise ValueError(f'Token id {ids.min()} is below -1, which is padding.')
-    stops = np.flatnonzero((ids < 0) | (ids == self.eos))
+    stops = np.flatnonzero((ids < 0) | np.isin(ids, self.stops))
     ids = ids[: stops[0]] if stops.size else ids
     pieces = np.split(ids, np.flatnonzero(ids >= self.vocab_size))
     return REPLACEMENT.join(
@@ -113,6 +126,53 @@ class PretrainedTokenizer:
       )
       for i, piece in enumerate(pieces)
     )
+
+  def words(self) -> list[bytes]:
+    """What each id leaves in a text, in UTF-8; end tokens, and ids that are not used, nothing.
+
+    Of a byte-level vocabulary the bytes, of another one its pieces with the mark of a space read as
+    one.
+    """
+    pieces = self._tokenizer.get_vocab()
+    special = set(self._tokenizer.all_special_ids)
+    added = self._tokenizer.added_tokens_decoder  # which are written as they are
+    words = [b''] * self.vocab_size
+    by_bytes = '"ByteLevel"' in self._decoder
+    for piece, i in pieces.items():
+      if i in self.stops:
+        continue
+      if i in added or i in special:
+        words[i] = piece.encode()
+      elif by_bytes:
+        words[i] = bytes(_BYTES[c] for c in piece)
+      elif re.fullmatch('<0x[0-9A-F]{2}>', piece):
+        words[i] = bytes([int(piece[3:5], 16)])
+      else:
+        words[i] = piece.replace('\N{LOWER ONE EIGHTH BLOCK}', ' ').encode()
+    return words
+
+  @property
+  def _decoder(self) -> str:
+    """How pieces become text, as JSON."""
+    backend = getattr(self._tokenizer, 'backend_tokenizer', None)
+    if backend is None:
+      raise ValueError(
+        f'The tokenizer of {self.path} has no tokenizer.json to read its words from.'
+      )
+    return json.dumps(json.loads(backend.to_str())['decoder'])
+
+
+def _byte_alphabet() -> dict[str, int]:
+  """The character that stands for each byte in a byte-level vocabulary (GPT-2's), reversed.
+
+  Printable Latin-1 characters stand for themselves, the other bytes for characters from 256 on.
+  """
+  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  others = [byte for byte in range(256) if byte not in printable]
+  return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()
 
 
 def files_of(tokenizer: CharTokenizer) -> dict[str, str]:

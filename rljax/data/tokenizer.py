@@ -23,6 +23,9 @@ class Tokenizer(Protocol):
   def eos(self) -> int: ...
 
   @property
+  def stops(self) -> tuple[int, ...]: ...
+
+  @property
   def vocab_size(self) -> int: ...
 
   def max_tokens(self, characters: int) -> int: ...
@@ -32,6 +35,8 @@ class Tokenizer(Protocol):
   def encode_prompt(self, text: str) -> np.ndarray: ...
 
   def decode(self, ids) -> str: ...
+
+  def words(self) -> list[bytes]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,11 @@ class CharTokenizer:
   def eos(self) -> int:
     """The id of the end token."""
     return 0
+
+  @property
+  def stops(self) -> tuple[int, ...]:
+    """The ids that end a completion, `eos` first."""
+    return (self.eos,)
 
   @property
   def vocab_size(self) -> int:
@@ -131,3 +141,7 @@ class CharTokenizer:
     if not ids.size:
       return ''
     return self._codes[np.minimum(ids, self.vocab_size)].tobytes().decode('utf-32-le')
+
+  def words(self) -> list[bytes]:
+    """What each id leaves in a text, in UTF-8; the end token nothing."""
+    return [b'', *(c.encode() for c in self.alphabet)]

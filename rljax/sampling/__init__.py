@@ -1,5 +1,11 @@
 """Drawing completions from a model."""
 
+from rljax.sampling.processors import Processor as Processor
+from rljax.sampling.processors import count_penalty as count_penalty
+from rljax.sampling.processors import join as join
+from rljax.sampling.processors import min_new_tokens as min_new_tokens
+from rljax.sampling.processors import repetition_penalty as repetition_penalty
+from rljax.sampling.processors import stop_strings as stop_strings
 from rljax.sampling.sampler import Samples as Samples
 from rljax.sampling.sampler import sample as sample
 from rljax.sampling.warps import chain as chain

@@ -8,7 +8,7 @@ draw.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,8 +16,10 @@ import jax.numpy as jnp
 
 from rljax.models import cache as caches
 from rljax.models.decoder import Model, token_positions
+from rljax.sampling.continuous import continuous
+from rljax.sampling.law import law
+from rljax.sampling.processors import Processor
 
-_BLOCK = 128  # words that one uniform chooses among
 _LEAST_BUCKET, _MOST_BUCKETS = 64, 4  # tokens; loops
 
 
@@ -44,8 +46,11 @@ def sample(
   *,
   group_size: int,
   max_new_tokens: int,
-  eos: int,
+  eos: int | Sequence[int],
   warp: Callable[[jax.Array], jax.Array] = lambda logits: logits,
+  processor: Processor | None = None,
+  limits: jax.Array | None = None,
+  in_flight: int | None = None,
   ids: jax.Array | None = None,
 ) -> Samples:
   """Draws `group_size` completions for each prompt.
@@ -57,12 +62,18 @@ def sample(
     key: PRNG key; fold the training step into it.
     group_size: G.
     max_new_tokens: T.
-    eos: the token that ends a completion.
+    eos: the token that ends a completion, or several of them.
     warp: `logits -> logits`, from `rljax.sampling.warps`.
+    processor: from `rljax.sampling.processors`; may end a completion too.
+    limits: int `[P]` or `[P, G]`, most tokens of each completion, clipped to 1..T; T if None.
+    in_flight: how many completions are drawn at a time: one that ends makes room for the next, so
+      that long ones hold nobody up. None, or P * G and more: all, which costs the least while most
+      are still going on. It changes no completion beyond float rounding.
     ids: int `[P]`, folded into the key; 0, 1, 2, ... if None.
 
   Raises:
-    ValueError: if a size is below 1 or the prompt is not `[P, Tp]`.
+    ValueError: if a size is below 1, an array has another shape than said, or `in_flight` is asked
+      of a model without `features`.
   """
   if prompt.ndim != 2:
     raise ValueError(f'prompt has shape {prompt.shape}; expected [P, Tp].')
@@ -70,7 +81,10 @@ def sample(
     raise ValueError(
       f'group_size ({group_size}) and max_new_tokens ({max_new_tokens}) must be at least 1.'
     )
+  if in_flight is not None and in_flight < 1:
+    raise ValueError(f'in_flight is {in_flight}; it must be at least 1.')
   num_prompts = prompt.shape[0]
+  shape = (num_prompts, group_size)
   rows = num_prompts * group_size
   ids = jnp.arange(num_prompts) if ids is None else ids
   keys = jax.vmap(
@@ -78,15 +92,57 @@ def sample(
       jnp.arange(group_size)
     )
   )(ids).reshape(rows)
+  limits = _limits(limits, shape, max_new_tokens)
+  rule = law(eos, warp, processor)
 
+  if in_flight is not None and in_flight < rows:
+    if model.features is None:
+      raise ValueError(
+        'in_flight needs a model with `features`, whose cache has rows that can be replaced one by '
+        'one; leave it None for this model.'
+      )
+    tokens, logps, ended = continuous(
+      model, params, prompt, keys, rule, limits, max_new_tokens, in_flight
+    )
+  else:
+    tokens, logps, ended = _together(model, params, prompt, keys, rule, limits, max_new_tokens)
+  return Samples(
+    completion=tokens.reshape(*shape, max_new_tokens),
+    logp=logps.reshape(*shape, max_new_tokens),
+    truncated=1.0 - ended.reshape(shape).astype(jnp.float32),
+  )
+
+
+def _limits(limits, shape, max_new_tokens):
+  """int32 `[P * G]`, or None where every completion may have all tokens."""
+  if limits is None:
+    return None
+  limits = jnp.asarray(limits, jnp.int32)
+  if limits.shape not in (shape, shape[:1]):
+    raise ValueError(f'limits has shape {limits.shape}; expected {shape[:1]} or {shape}.')
+  limits = jnp.broadcast_to(limits.reshape(*limits.shape, *(1,) * (2 - limits.ndim)), shape)
+  return jnp.clip(limits, 1, max_new_tokens).reshape(-1)
+
+
+def _together(model, params, prompt, keys, rule, limits, max_new_tokens):
+  """Tokens and log-probabilities `[B, T]` and whether each ended `[B]`, all drawn in step."""
+  rows = len(keys)
+  group_size = rows // len(prompt)
   positions = token_positions(prompt)
   start = jnp.repeat(positions[:, -1] + 1, group_size)  # [B], the position of the first new token
   logits, cache, ends = _prefill(model, params, prompt, positions, group_size, max_new_tokens)
   params = model.unstack(params)
 
-  def draw(t, logits, done):
-    token, logp = _draw(jax.vmap(jax.random.fold_in, (0, None))(keys, t), warp(logits))
-    return jnp.where(done, -1, token), jnp.where(done, 0.0, logp), done | (token == eos)
+  def live(t, ended):
+    return ~ended if limits is None else ~ended & (t < limits)
+
+  def draw(t, logits, state, ended):
+    going = live(t, ended)
+    token, logp, last, state = rule.draw(
+      jax.vmap(jax.random.fold_in, (0, None))(keys, t), logits, state
+    )
+    token, logp = jnp.where(going, token, -1), jnp.where(going, logp, 0.0)
+    return token, logp, ended | (going & last), state
 
   def write(t, tokens, logps, token, logp):
     at = (0, t)
@@ -96,32 +152,28 @@ def sample(
     )
 
   def unfinished(end, carry):
-    t, _, done, *_ = carry
-    return (t < end) & ~jnp.all(done)
+    t, _, ended, *_ = carry
+    return (t < end) & jnp.any(live(t, ended))
 
   def step(carry):
-    t, token, done, tokens, logps, cache = carry
+    t, token, ended, state, tokens, logps, cache = carry
     # A finished row writes position -1 into the cache: a slot that nobody sees.
-    position = jnp.where(done, -1, start + t - 1)
+    position = jnp.where(live(t, ended), start + t - 1, -1)
     logits, cache = model.apply(params, token[:, None], position[:, None], cache)
-    token, logp, done = draw(t, logits[:, 0], done)
-    return t + 1, token, done, *write(t, tokens, logps, token, logp), cache
+    token, logp, ended, state = draw(t, logits[:, 0], state, ended)
+    return t + 1, token, ended, state, *write(t, tokens, logps, token, logp), cache
 
-  first, logp, done = draw(0, jnp.repeat(logits, group_size, axis=0), jnp.zeros(rows, bool))
+  logits = jnp.repeat(logits, group_size, axis=0)
+  first, logp, ended, state = draw(0, logits, rule.start(rows), jnp.zeros(rows, bool))
   tokens = jnp.full((rows, max_new_tokens), -1, jnp.int32)
   tokens, logps = write(0, tokens, jnp.zeros((rows, max_new_tokens)), first, logp)
-  carry = (jnp.int32(1), first, done, tokens, logps, cache)
+  carry = (jnp.int32(1), first, ended, state, tokens, logps, cache)
   for end in ends:
     if end > ends[0]:
       carry = (*carry[:-1], caches.grow(carry[-1], _slots(end)))
     carry = jax.lax.while_loop(functools.partial(unfinished, end), step, carry)
-  _, _, done, tokens, logps, _ = carry
-  shape = (num_prompts, group_size)
-  return Samples(
-    completion=tokens.reshape(*shape, max_new_tokens),
-    logp=logps.reshape(*shape, max_new_tokens),
-    truncated=1.0 - done.reshape(shape).astype(jnp.float32),
-  )
+  _, _, ended, _, tokens, logps, _ = carry
+  return tokens, logps, ended
 
 
 def _prefill(model, params, prompt, positions, group_size, max_new_tokens):
@@ -151,35 +203,3 @@ def _buckets(length):
 def _slots(length):
   """Cache slots for all of `length` tokens but the last, a multiple of 32: odd sizes are slow."""
   return max(1, -(-(length - 1) // 32)) * 32
-
-
-def _draw(keys, logits):
-  """Token int32 `[B]` and its log-probability `[B]` for logits `[B, V]`.
-
-  Two uniforms a row, for a block of words and for the word in it, where `jax.random.categorical`
-  draws one a word: thirty times faster on CPU for 8192 words.
-  """
-  rows, words = logits.shape
-  block = min(_BLOCK, words)
-  logits = logits.astype(jnp.float32)
-  largest = jnp.max(logits, axis=-1, keepdims=True)
-  mass = jnp.exp(logits - largest)
-  mass = jnp.pad(mass, ((0, 0), (0, -words % block))).reshape(rows, -1, block)
-  blocks = jnp.sum(mass, axis=-1)
-  uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
-  chosen = _pick(blocks, uniform[:, 0])
-  inside = jnp.take_along_axis(mass, chosen[:, None, None], axis=1)[:, 0]
-  token = chosen * block + _pick(inside, uniform[:, 1])
-  logp = jnp.take_along_axis(logits - largest, token[:, None], axis=-1)[:, 0]
-  return token, logp - jnp.log(jnp.sum(blocks, axis=-1))
-
-
-def _pick(mass, uniform):
-  """int32 `[B]`: by the inverse of the CDF of masses `[B, n]`, the first whose sum lies above."""
-  # Sums are added up as a tree, so rounding may lift one at a mass of 0: those are skipped by name,
-  # not by their sum.
-  sums = jnp.where(mass > 0, jnp.cumsum(mass, axis=-1), 0.0)
-  # Scaled by the largest sum, so that the threshold lies below it.
-  above = sums > (uniform * jnp.max(sums, axis=-1))[:, None]
-  index = jnp.arange(mass.shape[-1], dtype=jnp.int32)[None]
-  return jnp.min(jnp.where(above, index, mass.shape[-1] - 1), axis=-1)

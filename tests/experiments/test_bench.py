@@ -75,6 +75,18 @@ def test_a_compilation_is_made_anew_at_every_repeat(small):
   assert counts[0] == counts[1] >= 3
 
 
+def test_a_few_completions_at_a_time_are_the_work_of_batches(small):
+  small.update({'in_flight': 2, 'min_new_tokens': 3})
+  batches = harness.in_batches(small)
+  assert (batches.in_flight, batches.batch, small.batch) == (0, 1, 0)
+  module = importlib.import_module('experiments.bench.sampler')
+  for config in (small, batches):
+    assert 4 * 3 <= module.build(config)()['tokens'] <= 4 * 8
+  small.in_flight = 3
+  with pytest.raises(harness.Failed, match=r'multiple of group_size \(2\); it is 3'):
+    harness.in_batches(small)
+
+
 def test_ragged_completions_have_uniform_lengths():
   config = workload.tiny()
   config.update({'prompts': 32, 'group_size': 32, 'min_new_tokens': 3})

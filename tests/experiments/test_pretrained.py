@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -99,6 +100,27 @@ def test_the_tokenizer_has_the_interface_of_the_character_tokenizer(folder):
     tokenizer.decode([-2])
   with pytest.raises(ValueError, match=r'needs integers \[T\]'):
     tokenizer.decode([[1, 2]])
+
+
+def test_the_words_make_up_the_text(folder):
+  tokenizer = data.PretrainedTokenizer(str(folder))
+  words = tokenizer.words()
+  assert len(words) == tokenizer.vocab_size and words[1] == b'' and words[0] == b'<|pad|>'
+  text = '12 + 34 = carry\n\N{MINUS SIGN}'
+  assert b''.join(words[i] for i in tokenizer.encode(text)) == text.encode()
+
+
+def test_every_end_token_of_the_checkpoint_ends_a_completion(folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'copy')
+  assert data.PretrainedTokenizer(str(folder)).stops == (1,)
+  (tmp_path / 'copy' / 'generation_config.json').write_text('{"eos_token_id": [3, 1]}')
+  tokenizer = data.PretrainedTokenizer(str(tmp_path / 'copy'))
+  assert tokenizer.stops == (1, 3)
+  ids = tokenizer.encode('12')
+  assert tokenizer.decode([*ids, 3, *ids]) == '12'
+  (tmp_path / 'copy' / 'generation_config.json').write_text('{')
+  with pytest.raises(ValueError, match=r'generation_config\.json is not JSON'):
+    _ = data.PretrainedTokenizer(str(tmp_path / 'copy')).stops
 
 
 def test_a_chat_is_written_by_the_template(folder):

@@ -12,8 +12,9 @@ import pytest
 from rljax import models, sampling, training
 from rljax.types import Batch
 
-# `rljax.sampling.sampler` holds `_draw`, which is tested on its own.
+# `rljax.sampling.sampler` holds `_buckets`, which is tested on its own.
 sampler_module = importlib.import_module('rljax.sampling.sampler')
+law_module = importlib.import_module('rljax.sampling.law')
 
 VOCAB, EOS = 17, 2
 CONFIG = models.DecoderConfig(
@@ -327,7 +328,7 @@ def test_one_new_token_is_the_first_of_many():
 
 @functools.cache
 def jitted_draw():
-  return jax.jit(sampler_module._draw)
+  return jax.jit(law_module.draw)
 
 
 def test_a_word_of_probability_zero_is_never_drawn():
@@ -358,7 +359,7 @@ def test_no_uniform_leads_to_a_mass_of_zero(uniform):
   place = lifted.argmax(-1)
   between = below[np.arange(64), place] / sums[:, -1]  # the uniform at which that word begins
   drawn = {'rounding': between, 'lowest': np.zeros(64), 'highest': np.full(64, 1 - 2.0**-24)}
-  index = sampler_module._pick(jnp.asarray(mass), jnp.float32(drawn[uniform]))
+  index = law_module._pick(jnp.asarray(mass), jnp.float32(drawn[uniform]))
   assert (mass[np.arange(64), np.asarray(index)] > 0).all()
 
 
