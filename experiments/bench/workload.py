@@ -70,7 +70,7 @@ def wide() -> ConfigDict:
   config = shared()
   config.model.vocab_size = 262_144
   config.prompts = 4
-  config.microbatches = 1
+  config.microbatches = 4
   config.group_size = 4
   config.prompt_length = 64
   config.max_new_tokens = 448

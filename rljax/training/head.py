@@ -31,7 +31,7 @@ def per_token(
     x: activations `[*N, D]`.
     targets: int `[*N]`, given to the statistics; negative where there is none.
     statistics: `(logits [C, V] float32, targets [C]) -> [C]` by name.
-    chunk: C, in tokens; 0 takes about 8 MB of logits, and 256 tokens at least.
+    chunk: C, in tokens; 0: `chunk_size` of the vocabulary.
   """
   shape, tokens = targets.shape, targets.size
   if not chunk:
@@ -61,12 +61,12 @@ def per_token(
 
 
 def chunk_size(vocabulary: int) -> int:
-  """Tokens of a chunk whose logits take about 8 MB, and 256 at least.
+  """Tokens of a chunk whose logits take about 8 MB; 256 at least, if they take no more than 128 MB.
 
   More would not fit in a processor's cache; fewer would cost the head's gradient, which is as large
   as the head and is added up chunk by chunk.
   """
-  return max(256, 2**21 // vocabulary)
+  return max(min(256, 2**25 // vocabulary), 2**21 // vocabulary, 1)
 
 
 def logp(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -29,7 +29,7 @@ def make_score(
     temperature: the sampler's; log-probabilities and entropies are of the distribution drawn from.
     statistics: further numbers per token that a method reads, which become `Scores.extras`:
       `(logits [C, V], targets [C]) -> [C]` by name, from tempered logits.
-    chunk: tokens whose logits exist at a time; 0 takes about 32 MB of logits.
+    chunk: tokens whose logits exist at a time; 0: `head.chunk_size` of the vocabulary.
 
   Returns:
     A function whose `logp` and `entropy` are float32 `[*N, T]` and 0 where there is no token.
