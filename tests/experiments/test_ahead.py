@@ -160,7 +160,7 @@ def assert_same_run(found, expected, config):
   assert (found / 'samples.jsonl').read_bytes() == (expected / 'samples.jsonl').read_bytes()
 
 
-@pytest.mark.parametrize('step, saved', [(1, True), (3, True), (2, False), (4, False)])
+@pytest.mark.parametrize('step, saved', [(1, True), (3, True), (4, False)])
 def test_left_anywhere_it_ends_like_the_undisturbed_run(
   finished, tmp_path, monkeypatch, step, saved
 ):
@@ -269,7 +269,8 @@ def test_older_policies_are_counted_on_the_disk_and_in_memory():
   count, kept = build.parameter_count(parts.model), tiny().checkpoint.keep_last + 2
   disk = [estimate.checkpoint_bytes(staleness(k), parts) for k in (0, 2)]
   assert disk[1] - disk[0] == 2 * 4 * count * kept
-  memory = [max(estimate.memory_bytes(staleness(k), parts).values()) for k in (0, 2)]
+  name = 'weights, reference, gradients, optimizer'
+  memory = [estimate.memory_bytes(staleness(k), parts)[name] for k in (0, 2)]
   assert memory[1] - memory[0] == 3 * 4 * count
 
 
