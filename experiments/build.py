@@ -99,7 +99,9 @@ def _mesh(config):
       'rl.asynchronous.staleness alone works with any number of them.'
     )
   if apart >= len(devices):
-    raise ValueError(f'{name} leaves none of {len(devices)} devices for the updates.')
+    raise ValueError(
+      f'{name} leaves none of {len(devices)} devices for the updates; set it to 0 to share them.'
+    )
   try:
     return training.sharding.make_mesh(**config.mesh, devices=devices[:-apart])
   except ValueError as error:
