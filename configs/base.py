@@ -59,6 +59,11 @@ def get_config() -> ConfigDict:
   config.rl.minibatches = 1  # optimizer steps a pass
   config.rl.microbatches = 8  # parts of an optimizer step: less memory, the same result
   config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
+  config.rl.asynchronous = ConfigDict()  # sampling goes on while the policy is updated
+  # k: step n learns from what the policy after step n - 1 - k drew. 0: off, both take turns.
+  config.rl.asynchronous.staleness = 0
+  config.rl.asynchronous.sampler_devices = 0  # set apart for sampling; 0: on those of the mesh
+  config.rl.asynchronous.cap = 2.0  # of the importance weights that correct for it; 0: none
   config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
 
   config.lora = ConfigDict()  # RL trains a low-rank adapter; the warm start is its frozen base

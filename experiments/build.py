@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ def check(config: ConfigDict) -> Parts:
     )
   parts = make_parts(config)
   _check_sizes(config, parts.mesh)
+  sampler_parts(config, parts)
   _check_lengths(config, parts)
   return parts
 
@@ -65,7 +67,7 @@ def make_parts(config: ConfigDict) -> Parts:
   try:
     task = data.get_task(config.task, **config.task_kwargs)
     tokenizer, decoder, pretrained = _model(config, task)
-    mesh = training.sharding.make_mesh(**config.mesh)
+    mesh = _mesh(config)
     model = models.decoder(decoder, training.sharding.hold_rows(mesh))
     training.sharding.params(model.specs, mesh)
     trained = policy.from_config(config, model)
@@ -83,6 +85,56 @@ def make_parts(config: ConfigDict) -> Parts:
     param_dtype=config.model.param_dtype,
     pretrained=pretrained,
   )
+
+
+def _mesh(config):
+  """The mesh of the updates: all devices, or those that are not set apart for sampling."""
+  apart, devices = config.rl.asynchronous.sampler_devices, jax.devices()
+  if not apart:
+    return training.sharding.make_mesh(**config.mesh)
+  name = f'rl.asynchronous.sampler_devices ({apart})'
+  if jax.process_count() > 1:
+    raise ValueError(
+      f'{name} must be 0 with several processes: only one process can set devices apart. '
+      'rl.asynchronous.staleness alone works with any number of them.'
+    )
+  if apart >= len(devices):
+    raise ValueError(
+      f'{name} leaves none of {len(devices)} devices for the updates; set it to 0 to share them.'
+    )
+  try:
+    return training.sharding.make_mesh(**config.mesh, devices=devices[:-apart])
+  except ValueError as error:
+    raise ValueError(f'Without the devices of {name}: {error}') from error
+
+
+def sampler_parts(config: ConfigDict, parts: Parts) -> Parts:
+  """The parts on the mesh that samples: the same, or on the devices that are set apart for it.
+
+  There the parameters are split over `tensor` as on the mesh of the updates, and rows over what is
+  left.
+
+  Raises:
+    UserError: the devices or the prompts do not divide.
+  """
+  apart = config.rl.asynchronous.sampler_devices
+  if not apart:
+    return parts
+  name = f'rl.asynchronous.sampler_devices ({apart})'
+  try:
+    mesh = training.sharding.make_mesh(
+      data=-1, tensor=parts.mesh.shape['tensor'], devices=jax.devices()[-apart:]
+    )
+  except ValueError as error:
+    raise UserError(f'{name} does not fit: {error}') from error
+  rows = training.sharding.row_shards(mesh)
+  if config.rl.prompts % rows:
+    raise UserError(
+      f'rl.prompts ({config.rl.prompts}) does not divide over {name} / mesh.tensor '
+      f'({mesh.shape["tensor"]}).'
+    )
+  model = models.decoder(parts.decoder, training.sharding.hold_rows(mesh))
+  return parts._replace(mesh=mesh, model=model)
 
 
 def decoder_config(config: ConfigDict, vocab_size: int) -> models.DecoderConfig:
@@ -111,7 +163,10 @@ def _model(config, task):
 
 
 def method(config: ConfigDict) -> Method:
-  """The method by name with its arguments, and the KL and entropy terms of any method."""
+  """The method by name with its arguments, and the KL and entropy terms of any method.
+
+  With `rl.asynchronous` its loss is corrected for tokens of an older policy.
+  """
   factory = getattr(methods, config.method, None)
   if factory is None:
     near = difflib.get_close_matches(config.method, dir(methods), 1)
@@ -121,6 +176,9 @@ def method(config: ConfigDict) -> Method:
     built = factory(**config.method_kwargs)
   except (TypeError, ValueError) as error:
     raise UserError(f'method_kwargs do not fit {config.method}: {error}') from error
+  stale = config.rl.asynchronous
+  if stale.staleness and stale.cap:
+    built = methods.with_truncated_importance(built, stale.cap)
   if config.kl_coef:
     built = methods.plus(built, kl=methods.kl_to_reference(aggregation.token_mean, config.kl_coef))
   if config.entropy_coef:
@@ -178,6 +236,9 @@ _LEAST = {
   'eval.samples': 1,
   'log.sample_prompts': 0,
   'lora.rank': 0,
+  'rl.asynchronous.cap': 0,
+  'rl.asynchronous.sampler_devices': 0,
+  'rl.asynchronous.staleness': 0,
   'rl.epochs': 1,
   'rl.group_size': 1,
   'rl.in_flight': 0,
@@ -197,9 +258,9 @@ _LEAST = {
 def _check_least(config: ConfigDict) -> None:
   """Raises UserError where a size is too small to mean anything."""
   for path, least in _LEAST.items():
-    section, name = path.split('.')
-    if config[section][name] < least:
-      raise UserError(f'{path} is {config[section][name]}; it must be at least {least}.')
+    value = functools.reduce(lambda section, name: section[name], path.split('.'), config)
+    if value < least:
+      raise UserError(f'{path} is {value}; it must be at least {least}.')
 
 
 def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
@@ -218,6 +279,11 @@ def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
     raise UserError(
       f'warm_start.rows ({config.warm_start.rows}) does not divide over mesh.data * mesh.fsdp '
       f'({shards}); the nearest size that does is {nearest}.'
+    )
+  if rl.asynchronous.sampler_devices and not rl.asynchronous.staleness:
+    raise UserError(
+      f'rl.asynchronous.sampler_devices ({rl.asynchronous.sampler_devices}) would wait for the '
+      'updates, and these for them; set rl.asynchronous.staleness to 1 or more.'
     )
   if rl.epochs * rl.minibatches > 1 and config.method in ('reinforce', 'rloo'):
     raise UserError(

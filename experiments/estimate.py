@@ -17,10 +17,14 @@ _COPIES = 4
 
 
 def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
-  """Disk space of a run's checkpoints: what is trained and two moments each, one being written."""
+  """Disk space of a run's checkpoints: what is trained and two moments each, one being written.
+
+  With `rl.asynchronous` they hold older copies of what is trained, too.
+  """
   kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1
   trained, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
-  return 3 * 4 * (trained * kept + model)
+  older = config.rl.asynchronous.staleness
+  return 4 * ((3 + older) * trained * kept + 3 * model)
 
 
 def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
@@ -40,10 +44,12 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   kept = {'none': layer, 'dots': products, 'full': model.dim}[model.remat] * model.num_layers
   kept += 0 if model.remat == 'none' else layer  # the layer at hand
   step = tokens(rl.prompts // rl.minibatches // rl.microbatches)
+  stale = config.rl.asynchronous.staleness
+  copies = _COPIES + (stale + 1 if stale else 0)  # older ones, and the one being drawn from
   chunk = min(step, training.head.chunk_size(model.vocab_size))
   return {
     'weights, reference, gradients, optimizer': 4
-    * (_COPIES * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
+    * (copies * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
     'activations of a microbatch': step * kept * size,
     'logits of a chunk, with their gradient': 3 * chunk * model.vocab_size * 4,

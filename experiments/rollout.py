@@ -67,6 +67,34 @@ def make_sampler(
   return jax.jit(draw, out_shardings=training.sharding.rows(parts.mesh))
 
 
+class Launched(NamedTuple):
+  """A rollout that the devices may still be at work on.
+
+  Attributes:
+    problems: P problems.
+    prompt: int32 `[P, 1, Tp]`.
+    samples: what the sampler returned.
+    start: when it was called, by `time.perf_counter`.
+  """
+
+  problems: list[data.Problem]
+  prompt: jax.Array
+  samples: sampling.Samples
+  start: float
+
+
+class Judged(NamedTuple):
+  """What the verifiers say of the rows that this process holds.
+
+  Attributes:
+    own: float32 arrays by name with leading shape (rows, G): `score`, `correct`, `failed`, `mask`.
+    sampled: when the completions were there.
+  """
+
+  own: dict[str, np.ndarray]
+  sampled: float
+
+
 def rollout(
   parts: Parts,
   sampler: Callable[..., sampling.Samples],
@@ -85,12 +113,34 @@ def rollout(
     key: PRNG key of this rollout alone.
     ids: int `[P]`, folded into the key; None numbers the problems.
   """
+  launched = launch(parts, sampler, params, problems, key, ids)
+  return finish(parts, launched, judge(parts, launched))
+
+
+def launch(
+  parts: Parts,
+  sampler: Callable[..., sampling.Samples],
+  params: Any,
+  problems: Sequence[data.Problem],
+  key: jax.Array,
+  ids: np.ndarray | None = None,
+) -> Launched:
+  """Sets the devices to work on a rollout and does not wait; arguments as in `rollout`."""
   start = time.perf_counter()
   prompt = encode_prompts(parts, problems)
   ids = np.arange(len(problems)) if ids is None else ids
   samples = sampler(params, prompt[:, 0], key, jnp.asarray(ids, jnp.int32))
-  completion = training.sharding.to_local_rows(samples.completion)
-  truncated = training.sharding.to_local_rows(samples.truncated)
+  return Launched(list(problems), prompt, samples, start)
+
+
+def judge(parts: Parts, launched: Launched) -> Judged:
+  """Waits for the completions of this process and verifies them.
+
+  Runs no program on a device and talks to no other process, so any thread may do it.
+  """
+  problems = launched.problems
+  completion = training.sharding.to_local_rows(launched.samples.completion)
+  truncated = training.sharding.to_local_rows(launched.samples.truncated)
   sampled = time.perf_counter()
   shape = truncated.shape
   mine = training.sharding.local_rows(parts.mesh, len(problems))
@@ -102,9 +152,15 @@ def rollout(
   )
   own = {name: judged[name].reshape(shape) for name in ('score', 'correct', 'failed')}
   own['mask'] = (completion >= 0).astype(np.float32)
-  put = training.sharding.from_local_rows(parts.mesh, len(problems), own)
+  return Judged(own, sampled)
+
+
+def finish(parts: Parts, launched: Launched, judged: Judged) -> Rollout:
+  """The rollout of what was drawn and what was found; all processes must call it."""
+  problems, samples = launched.problems, launched.samples
+  put = training.sharding.from_local_rows(parts.mesh, len(problems), judged.own)
   batch = Batch(
-    prompt=prompt,
+    prompt=launched.prompt,
     completion=samples.completion,
     mask=put['mask'],
     rewards=put['score'],
@@ -121,10 +177,52 @@ def rollout(
   }
   return Rollout(
     batch=batch,
-    problems=list(problems),
+    problems=problems,
     numbers=training.sharding.to_hosts(numbers),
-    seconds={'sample': sampled - start, 'verify': time.perf_counter() - sampled},
+    seconds={
+      'sample': judged.sampled - launched.start,
+      'verify': time.perf_counter() - judged.sampled,
+    },
   )
+
+
+def collect(
+  parts: Parts, draw: Callable[[int], Rollout], *, prompts: int, refill: int
+) -> tuple[Rollout, dict[str, float]]:
+  """The rollout of one step, and what was seen on the way.
+
+  With `refill`, groups without a mixed outcome are replaced from further rollouts (dynamic
+  sampling, arXiv 2503.14476). If the limit is reached first, the rest is filled with such groups,
+  which the method leaves out of its loss; `mixed_groups` then shows it.
+
+  Args:
+    parts: with the mesh of the rollouts.
+    draw: makes rollout number 0, 1, ... of the step.
+    prompts: P.
+    refill: how many further rollouts there may be.
+  """
+  drawn: list[Rollout] = []
+  while True:
+    drawn.append(draw(len(drawn)))
+    mixed = np.concatenate([mixed_groups(r.numbers['correct']) for r in drawn])
+    if mixed.sum() >= prompts or len(drawn) > refill:
+      break
+  # Rewards and lengths are reported on everything drawn: the chosen groups are a biased sample.
+  numbers = {name: np.concatenate([r.numbers[name] for r in drawn]) for name in drawn[0].numbers}
+  seen = {
+    'reward': float(numbers['rewards'].mean()),
+    'accuracy': float(numbers['correct'].mean()),
+    'length': float(numbers['lengths'].mean()),
+    'truncated': float(numbers['truncated'].mean()),
+    'mixed_groups': float(mixed.mean()),
+    'rollouts': float(len(drawn)),
+    'verifier_failed': float(numbers['failed'].mean()),
+    'tokens': float(numbers['lengths'].sum()),
+  }
+  if not refill:
+    return drawn[0], seen
+  chosen = np.argsort(~mixed, kind='stable')[:prompts]
+  return take(parts, drawn, chosen), seen
 
 
 def encode_prompts(parts: Parts, problems: Sequence[data.Problem]) -> jax.Array:

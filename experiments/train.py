@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import build, cli, display, plots, processes, sft
+from experiments import ahead, build, cli, display, plots, processes, sft
 from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import Evaluator, make_evaluator
 from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.policy import load_params
-from experiments.rollout import Rollout, make_sampler, mixed_groups, rollout, take
+from experiments.rollout import Rollout, collect, make_sampler, rollout
 from rljax import data, training, verifiers
 from rljax.checkpoints import Checkpoints, find, restore_params
 from rljax.models import lora
@@ -45,7 +46,8 @@ def train(
     config: as `configs/base.py` makes it.
     workdir: the run's directory.
     resume: 'auto' continues a run that is there, 'never' and 'must' insist.
-    method: a method that the library does not name; `config.method` is then only a label.
+    method: a method that the library does not name; `config.method` is then only a label. It is
+      taken as it is: for `rl.asynchronous`, wrap it in `methods.with_truncated_importance`.
 
   Returns:
     The summary, as in summary.json. A run that is complete already is not run again.
@@ -83,6 +85,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
   )
   params = build.initial_params(parts, config.seed)
   with (
+    ahead.worker() as thread,
     Checkpoints(
       journal.workdir / 'checkpoints',
       keep_last=config.checkpoint.keep_last,
@@ -91,7 +94,8 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     ) as checkpoints,
     processes.ending_together(),
   ):
-    found = checkpoints.restore(learner.init(params))
+    found = checkpoints.restore(ahead.saved_like(config, parts, learner.init(params)))
+    older: Sequence[Any] = ()
     if found is None:
       reference = _starting_policy(config, parts, params, journal)
       state = learner.init(reference)
@@ -99,20 +103,28 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       host: dict[str, Any] = {'position': 0, 'key': key_data}
       first = 0
     else:
-      state, host, first = found.state, found.host, found.step
+      host, first = found.host, found.step
+      state, older = ahead.without_older(found.state)
       journal.rewind(host['journal'])
       reference = restore_params(_warm_start_folder(config, journal), like=params)
-    del params
+    del params, found
 
     def policy():
       return parts.policy.join(reference, state.params)
 
     key = jax.random.wrap_key_data(jnp.asarray(host['key'], jnp.uint32))
 
+    source = None
+    if rl.asynchronous.staleness:
+      source = ahead.Ahead(config, parts, thread, reference, key, first=first, older=older)
+    del older
+
     def save(step: int) -> None:
       with journal.phase('checkpoint'):
         record = host | {'journal': journal.position()}
-        checkpoints.save(step, state, record, {'greedy_accuracy': float(host['greedy_accuracy'])})
+        kept = source.older(step, state.params) if source else ()
+        metrics = {'greedy_accuracy': float(host['greedy_accuracy'])}
+        checkpoints.save(step, ahead.with_older(state, kept), record, metrics)
 
     if 'before' not in host:
       host['before'] = _evaluate(evaluator, policy(), journal, step=0)
@@ -122,9 +134,14 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
     journal.start('rl', first, rl.steps)
     for step in range(first + 1, rl.steps + 1):
       start = time.perf_counter()
-      drawn, host['position'], live = _collect(
-        config, parts, sampler, policy(), host['position'], jax.random.fold_in(key, step)
-      )
+      if source is None:
+        drawn, host['position'], live = _draw(
+          config, parts, sampler, policy(), host['position'], jax.random.fold_in(key, step)
+        )
+        seconds = drawn.seconds
+      else:
+        drawn, live = source.take(step, state.params)
+        seconds = {'wait': time.perf_counter() - start}
       prepared = time.perf_counter()
       state, batch = learner.prepare(state, reference, drawn.batch)
       updated = time.perf_counter()
@@ -132,7 +149,7 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
         state, reference, batch, np.random.default_rng([config.seed, _ORDER, step])
       )
       end = time.perf_counter()
-      seconds = drawn.seconds | {'prepare': updated - prepared, 'update': end - updated}
+      seconds = seconds | {'prepare': updated - prepared, 'update': end - updated}
       metrics = live | metrics | {'tokens/s': live['tokens'] / (end - start)}
       journal.step('rl', step, metrics, seconds)
       journal.samples(step, _records(parts, drawn, batch, config.log.sample_prompts))
@@ -199,41 +216,15 @@ def _starting_policy(config, parts, params, journal: Journal):
     return found.state['params']
 
 
-def _collect(
-  config, parts, sampler, params, position, key
-) -> tuple[Rollout, int, dict[str, float]]:
-  """The batch of one step, the next data position, and what was seen on the way.
+def _draw(config, parts, sampler, params, position, key) -> tuple[Rollout, int, dict[str, float]]:
+  """The rollout of one step, the next data position, and what was seen on the way."""
 
-  With `rl.refill`, groups without a mixed outcome are replaced from further rollouts (dynamic
-  sampling, arXiv 2503.14476). If the limit is reached first, the rest is filled with such groups,
-  which the method leaves out of its loss; `mixed_groups` then shows it.
-  """
-  size = config.rl.prompts
-  drawn: list[Rollout] = []
-  while True:
-    problems = data.prompts(parts.task, config.seed, position, size)
-    draw_key = jax.random.fold_in(key, len(drawn))
-    drawn.append(rollout(parts, sampler, params, problems, draw_key))
-    position += 1
-    mixed = np.concatenate([mixed_groups(r.numbers['correct']) for r in drawn])
-    if mixed.sum() >= size or len(drawn) > config.rl.refill:
-      break
-  # Rewards and lengths are reported on everything drawn: the chosen groups are a biased sample.
-  numbers = {name: np.concatenate([r.numbers[name] for r in drawn]) for name in drawn[0].numbers}
-  seen = {
-    'reward': float(numbers['rewards'].mean()),
-    'accuracy': float(numbers['correct'].mean()),
-    'length': float(numbers['lengths'].mean()),
-    'truncated': float(numbers['truncated'].mean()),
-    'mixed_groups': float(mixed.mean()),
-    'rollouts': float(len(drawn)),
-    'verifier_failed': float(numbers['failed'].mean()),
-    'tokens': float(numbers['lengths'].sum()),
-  }
-  if not config.rl.refill:
-    return drawn[0], position, seen
-  chosen = np.argsort(~mixed, kind='stable')[:size]
-  return take(parts, drawn, chosen), position, seen
+  def draw(number):
+    problems = data.prompts(parts.task, config.seed, position + number, config.rl.prompts)
+    return rollout(parts, sampler, params, problems, jax.random.fold_in(key, number))
+
+  drawn, seen = collect(parts, draw, prompts=config.rl.prompts, refill=config.rl.refill)
+  return drawn, position + int(seen['rollouts']), seen
 
 
 def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> dict[str, Any]:

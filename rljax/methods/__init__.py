@@ -5,6 +5,7 @@ from rljax.methods.combinators import stateless as stateless
 from rljax.methods.combinators import together as together
 from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
+from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
 from rljax.methods.dapo import dapo as dapo
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo

@@ -59,11 +59,11 @@ def make_train_step(
   Returns:
     The step. Its metrics are float32 `[]`: `loss`, `loss/<term>` (before the coefficient),
     `grad_norm`, `nonfinite_grads` (number of entries; if there are any, the update is skipped and
-    `skipped` is 1), `entropy` (nats a token), `kl_old` (k3
-    estimate, nats a token), with references `kl_ref` (k3 estimate), and `mismatch`, the largest
-    absolute difference between the sampler's log-probability and the scorer's where the batch is
-    scored by the policy it was drawn from. For a dict of batches (`methods.together`) `score`
-    returns a dict by the same names, and the token means are called `entropy/<name>` and so on.
+    `skipped` is 1), `entropy` (nats a token), `kl_old` (k3 estimate, nats a token), with references
+    `kl_ref` (k3 estimate), and `mismatch`, the largest absolute difference between the sampler's
+    log-probability and the scorer's at the start of the update: of rounding, unless the batch was
+    drawn by another policy. For a dict of batches (`methods.together`) `score` returns a dict by
+    the same names, and the token means are called `entropy/<name>` and so on.
 
   Raises:
     ValueError: while tracing, if the batch does not divide.

@@ -48,11 +48,11 @@ assert processes.on_first(lambda: {'a': 1}) == {'a': 1}
   subprocess.run([sys.executable, '-c', code], check=True, cwd=REPOSITORY)
 
 
-def start(workdir, index=None, port=None):
+def start(workdir, index=None, port=None, flags=()):
   """One process of a tiny run on two devices: the only one with both, or one of two."""
   env = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2' if port is None else '1'}
   command = [sys.executable, '-m', 'experiments.train', '--config=configs/quickstart.py', '--tiny']
-  command += [f'--workdir={workdir}', '--config.mesh.fsdp=2']
+  command += [f'--workdir={workdir}', '--config.mesh.fsdp=2', *flags]
   if port is not None:
     command += [f'--coordinator=127.0.0.1:{port}', '--num_processes=2', f'--process_id={index}']
   return subprocess.Popen(
@@ -65,11 +65,11 @@ def start(workdir, index=None, port=None):
   )
 
 
-def start_two(workdir):
+def start_two(workdir, *flags):
   with socket.socket() as listener:
     listener.bind(('127.0.0.1', 0))
     port = listener.getsockname()[1]
-  return [start(workdir, index, port) for index in (0, 1)]
+  return [start(workdir, index, port, flags) for index in (0, 1)]
 
 
 def finish(jobs):

@@ -90,6 +90,88 @@ def test_with_keep_wraps_the_state_of_its_method():
   np.testing.assert_array_equal(prepared.keep, batch().rewards)
 
 
+def slow_importance(mask, old, behavior, cap):
+  """Weights per token, their mean and the share at the cap over trained tokens, by loops."""
+  found, total, capped, tokens = np.ones(mask.shape), 0.0, 0, 0
+  for i in np.argwhere(mask > 0):
+    at = tuple(i)
+    found[at] = min(np.exp(np.float64(old[at]) - np.float64(behavior[at])), cap)
+    total, capped, tokens = total + found[at], capped + (found[at] == cap), tokens + 1
+  return found, total / tokens, capped / tokens
+
+
+@pytest.mark.parametrize('cap', [1.1, 2.0])
+@pytest.mark.parametrize('single', [False, True], ids=['old_logp', 'one update'])
+@pytest.mark.parametrize('name', ['grpo', 'gspo', 'reinforce'])
+def test_truncated_importance_multiplies_the_loss_of_every_token(name, single, cap):
+  """The gradient of a token is that of the method without it times the weight, which has none."""
+  rng = np.random.default_rng(1)
+  old = LOGP + np.float32(0.1 * rng.normal(size=LOGP.shape))
+  behavior = LOGP + np.float32(rng.normal(size=LOGP.shape))
+  mask = jnp.float32(rng.random(LOGP.shape) < 0.7).at[0, 0].set(1.0)
+  data = batch(mask=mask, old_logp=None if single else old, behavior_logp=behavior)
+  data = data.replace(
+    behavior_logp=jnp.where(mask > 0, behavior, jnp.nan),
+    old_logp=None if single else jnp.where(mask > 0, old, jnp.nan),
+  )
+  proximal = LOGP if single else old
+  expected, mean, capped = slow_importance(mask, proximal, behavior, cap)
+  plain = getattr(methods, name)()
+  method = methods.with_truncated_importance(plain, cap)
+
+  def loss(method):
+    return lambda logp: run(method, data, logp)[1]
+
+  _, found, terms, _ = run(method, data)
+  # Sequence ratios tie tokens together, so the loop multiplies values, not gradients.
+  _, alone = plain.prepare(plain.init(), data)
+  term = plain.terms['policy']
+  values = np.float64(term.value(Scores(LOGP), alone)) * np.float64(term.weights(alone))
+  values = np.where(np.asarray(mask) > 0, values, 0.0)
+  assert float(found) == pytest.approx((expected * values).sum(), rel=1e-5, abs=1e-7)
+  assert float(terms['importance']) == pytest.approx(mean, rel=1e-5)
+  assert float(terms['importance_capped']) == pytest.approx(capped, abs=1e-6)
+  assert 0 < capped < 1
+  gradient = np.asarray(jax.grad(loss(method))(LOGP))
+  assert np.isfinite(gradient).all() and (gradient[np.asarray(mask) == 0] == 0).all()
+  if name != 'gspo':
+    wanted = expected * np.asarray(jax.grad(loss(plain))(LOGP))
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_truncated_importance_of_the_policys_own_tokens_changes_nothing():
+  data = batch(behavior_logp=LOGP)
+  plain, method = methods.grpo(), methods.with_truncated_importance(methods.grpo())
+  _, loss, terms, _ = run(method, data)
+  _, expected, before, _ = run(plain, data)
+  assert float(loss) == float(expected) and terms.items() >= before.items()
+  assert float(terms['importance']) == pytest.approx(1, abs=1e-6)
+  assert float(terms['importance_capped']) == 0
+
+
+def test_truncated_importance_leaves_metrics_and_outer_terms_alone():
+  data = batch(behavior_logp=LOGP - 0.3, old_logp=LOGP - 0.5)
+  method = methods.plus(
+    methods.with_truncated_importance(methods.grpo()),
+    entropy=methods.entropy_bonus(aggregation.token_mean, 0.5),
+  )
+  _, _, terms, _ = run(method, data)
+  _, _, plain, _ = run(methods.grpo(), data)
+  assert float(terms['clip_fraction']) == float(plain['clip_fraction']) > 0
+  assert float(terms['entropy']) == pytest.approx(float(LOGP.mean()), rel=1e-6)
+
+
+def test_truncated_importance_refuses_what_it_cannot_weigh():
+  with pytest.raises(ValueError, match='must be positive, not -1'):
+    methods.with_truncated_importance(methods.grpo(), -1)
+  with pytest.raises(ValueError, match='behavior_logp, which is None'):
+    run(methods.with_truncated_importance(methods.grpo()), batch())
+  whole = Term(lambda scores, data: scores.logp.sum(-1), aggregation.per_sequence)
+  method = methods.with_truncated_importance(methods.plus(methods.grpo(), whole=whole))
+  with pytest.raises(ValueError, match=r"'whole' has values of shape \(2, 3\)"):
+    run(method, batch(behavior_logp=LOGP))
+
+
 def test_together_runs_each_method_on_its_own_batch():
   inner = {'rollouts': methods.reinforce(), 'demonstrations': methods.rloo()}
   method = methods.together(**inner)
