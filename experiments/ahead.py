@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments import build
-from experiments.rollout import Rollout, collect, finish, judge, launch, make_sampler
+from experiments.rollout import Rollout, collect, finish, judge, launch, make_policy_sampler
 from rljax import data, training
 from rljax.training import TrainState
 
@@ -111,9 +111,7 @@ class Ahead:
     self._staleness = rl.asynchronous.staleness
     self._apart = rl.asynchronous.sampler_devices > 0
     self._actor = actor = build.sampler_parts(config, parts)
-    self._sampler = make_sampler(
-      actor, group_size=rl.group_size, max_new_tokens=rl.max_new_tokens, warp=build.warp(rl)
-    )
+    self._sampler = make_policy_sampler(config, actor)
     places = training.sharding.params(parts.policy.specs, actor.mesh)
     if self._apart:
       self._place = lambda trained: jax.device_put(trained, places)

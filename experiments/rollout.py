@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from experiments import build
 from experiments.build import Parts
 from rljax import data, sampling, training, verifiers
 from rljax.types import Batch
@@ -65,6 +67,19 @@ def make_sampler(
     )
 
   return jax.jit(draw, out_shardings=training.sharding.rows(parts.mesh))
+
+
+def make_policy_sampler(config: ConfigDict, parts: Parts) -> Callable[..., sampling.Samples]:
+  """The sampler of a run's rollouts, as its `rl` section says."""
+  rl = config.rl
+  return make_sampler(
+    parts,
+    group_size=rl.group_size,
+    max_new_tokens=rl.max_new_tokens,
+    warp=build.warp(rl),
+    processor=build.processor(rl, parts),
+    in_flight=rl.in_flight,
+  )
 
 
 class Launched(NamedTuple):

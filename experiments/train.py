@@ -23,7 +23,7 @@ from experiments.evaluation import Evaluator, make_evaluator
 from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.policy import load_params
-from experiments.rollout import Rollout, collect, make_sampler, rollout
+from experiments.rollout import Rollout, collect, make_policy_sampler, rollout
 from rljax import data, training, verifiers
 from rljax.checkpoints import Checkpoints, find, restore_params
 from rljax.models import lora
@@ -75,14 +75,7 @@ def train(
 def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
   rl = config.rl
   learner = make_learner(config, parts, method)
-  sampler = make_sampler(
-    parts,
-    group_size=rl.group_size,
-    max_new_tokens=rl.max_new_tokens,
-    warp=build.warp(rl),
-    processor=build.processor(rl, parts),
-    in_flight=rl.in_flight,
-  )
+  sampler = make_policy_sampler(config, parts)
   params = build.initial_params(parts, config.seed)
   with (
     ahead.worker() as thread,
