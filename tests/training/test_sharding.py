@@ -279,8 +279,8 @@ def test_the_head_travels_once_however_many_chunks_it_meets(shape):
 
 
 @pytest.mark.parametrize('layers', [1, 9])  # unrolled, and a loop over layers
-def test_gathered_weights_do_not_travel_for_every_token(layers):
-  mesh = sharding.make_mesh(1, 2, 2)
+def test_with_gathered_weights_next_to_nothing_travels_for_a_token(layers):
+  mesh = sharding.make_mesh(1, 4, 1)
   config = dataclasses.replace(CONFIG, num_layers=layers)
   model = models.decoder(config, sharding.hold_rows(mesh))
   prompt = jax.ShapeDtypeStruct((8, 4), jnp.int32, sharding=sharding.rows(mesh))
@@ -293,11 +293,11 @@ def test_gathered_weights_do_not_travel_for_every_token(layers):
 
     jitted = jax.jit(draw, out_shardings=sharding.rows(mesh))
     compiled = jitted.lower(abstract_params(model, mesh), prompt).compile(QUICK)
-    return hlo.collectives(compiled.as_text())['all-gather'].bytes
+    return sum(each.bytes for each in hlo.collectives(compiled.as_text()).values())
 
   gathered = sharding.gather_to_decode(model, mesh)
-  extra = travels(gathered, 64) - travels(gathered, 4)
-  assert extra < 0.3 * (travels(model, 64) - travels(model, 4))
+  extra, expected = (travels(each, 64) - travels(each, 4) for each in (gathered, model))
+  assert extra < 0.01 * expected  # whether all rows are done
 
 
 def test_gathered_weights_draw_the_same_tokens_with_an_adapter_too():
