@@ -58,6 +58,9 @@ def get_config() -> ConfigDict:
   config.rl.epochs = 1  # passes over a rollout batch
   config.rl.minibatches = 1  # optimizer steps a pass
   config.rl.microbatches = 8  # parts of an optimizer step: less memory, the same result
+  config.rl.gather_to_sample = (
+    False  # weights whole over mesh.fsdp: memory for traffic at every token
+  )
   config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
   config.rl.asynchronous = ConfigDict()  # sampling goes on while the policy is updated
   # k: step n learns from what the policy after step n - 1 - k drew. 0: off, both take turns.

@@ -68,7 +68,7 @@ def make_parts(config: ConfigDict) -> Parts:
     task = data.get_task(config.task, **config.task_kwargs)
     tokenizer, decoder, pretrained = _model(config, task)
     mesh = _mesh(config)
-    model = models.decoder(decoder, training.sharding.hold_rows(mesh))
+    model = make_model(config, decoder, mesh)
     training.sharding.params(model.specs, mesh)
     trained = policy.from_config(config, model)
     training.sharding.params(trained.specs, mesh)
@@ -143,6 +143,13 @@ def decoder_config(config: ConfigDict, vocab_size: int) -> models.DecoderConfig:
   for name in ('path', 'param_dtype'):
     sizes.pop(name)
   return models.DecoderConfig(vocab_size, **sizes)
+
+
+def make_model(config: ConfigDict, decoder: models.DecoderConfig, mesh: Mesh) -> models.Model:
+  """The decoder's functions on a mesh."""
+  sharding = training.sharding
+  model = models.decoder(decoder, sharding.hold_rows(mesh), sharding.by_rows(mesh))
+  return sharding.gather_to_decode(model, mesh) if config.rl.gather_to_sample else model
 
 
 def _model(config, task):

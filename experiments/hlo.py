@@ -44,7 +44,9 @@ def collectives(text: str) -> dict[str, Collective]:
   left out.
 
   A loop counts as often as it can run: by its known trip count, else by the constant that its
-  counter is compared with, else once. The reduce-scatters that the TPU compiler fuses are found.
+  counter is compared with, else once. Loops side by side that may also end for another reason are
+  taken for one loop in stages, as the sampler's is: each starts at the bound before. The
+  reduce-scatters that the TPU compiler fuses are found.
 
   Args:
     text: of a compiled, partitioned module, from `jax.stages.Compiled.as_text`.
@@ -57,6 +59,7 @@ def collectives(text: str) -> dict[str, Collective]:
   while pending:
     computation, times = pending.pop()
     sizes = {i.name: _bytes(i.type) for i in computations[computation]}
+    trips = _trips(computations[computation], computations)
     for instruction in computations[computation]:
       kind = _kind(instruction)
       if kind is not None:
@@ -69,8 +72,8 @@ def collectives(text: str) -> dict[str, Collective]:
         here = Collective(times, times * max(given, result))
         found[key] = max(found.get(key, here), here)
         continue
-      trips = _trips(instruction, computations) if instruction.op == 'while' else 1
-      pending += [(name, times * trips) for name in _called(instruction) if name in computations]
+      inside = times * trips.get(instruction.name, 1)
+      pending += [(name, inside) for name in _called(instruction) if name in computations]
   totals = {}
   for kind in KINDS:
     each = [collective for (name, _), collective in found.items() if name == kind]
@@ -124,13 +127,29 @@ def _called(instruction: _Instruction) -> Iterator[str]:
       yield name.strip().lstrip('%')
 
 
-def _trips(loop: _Instruction, computations) -> int:
-  known = _TRIPS.search(loop.rest)
-  if known:
-    return int(known[1])
-  condition = re.search(r'condition=%?([\w.-]+)', loop.rest)
+def _trips(instructions: list[_Instruction], computations) -> dict[str, int]:
+  """How often each of the loops among some instructions runs, by name."""
+  found, stages = {}, {}
+  for loop in instructions:
+    if loop.op != 'while':
+      continue
+    known = _TRIPS.search(loop.rest)
+    condition = re.search(r'condition=%?([\w.-]+)', loop.rest)
+    bound = int(known[1]) if known else _bound(condition[1], computations) if condition else 1
+    found[loop.name] = bound
+    if not known and condition and any(i.op == 'and' for i in computations[condition[1]]):
+      stages[loop.name] = bound
+  start = 0
+  for name, bound in sorted(stages.items(), key=lambda item: item[1]):
+    found[name] = max(1, bound - start)
+    start = bound
+  return found
+
+
+def _bound(condition: str, computations) -> int:
+  """The constant that a loop's counter is compared with; 1 if there is none."""
   bounds = [1]
-  pending = [condition[1]] if condition else []
+  pending = [condition]
   while pending:
     instructions = computations.get(pending.pop(), [])
     constants = {

@@ -41,6 +41,7 @@ class Model(NamedTuple):
       alone.
     unembed: `(params, activations [..., D]) -> logits [..., V]`, float32; the head.
     unstack: `params -> params` in the form in which decoding reads them fastest.
+    by_rows: runs a function `(params, *rows) -> rows` of parts of the rows that do not meet.
   """
 
   apply: Callable[..., tuple[jax.Array, Any]]
@@ -49,15 +50,21 @@ class Model(NamedTuple):
   features: Callable[..., tuple[jax.Array, Any]] | None = None
   unembed: Callable[[Any, jax.Array], jax.Array] | None = None
   unstack: Callable[[Any], Any] = lambda params: params
+  by_rows: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda f: f
 
 
-def decoder(config: DecoderConfig, hold: Callable[[jax.Array], jax.Array] = lambda x: x) -> Model:
+def decoder(
+  config: DecoderConfig,
+  hold: Callable[[jax.Array], jax.Array] = lambda x: x,
+  by_rows: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda f: f,
+) -> Model:
   """The decoder of these sizes as a `Model`.
 
   Args:
     config: the sizes.
     hold: called on activations `[B, L, D]` before each layer and after the last, and
       changes no value; `rljax.training.sharding.hold_rows` keeps them in place on a mesh.
+    by_rows: of the model; `rljax.training.sharding.by_rows` on a mesh.
   """
 
   def features(params, tokens, positions, cache=None, *, segments=None, fork=None):
@@ -89,7 +96,7 @@ def decoder(config: DecoderConfig, hold: Callable[[jax.Array], jax.Array] = lamb
     # A slice of a stacked weight would be copied at every step of a decoding loop.
     return {**params, 'layers': tuple(_layer(params, i) for i in range(config.num_layers))}
 
-  return Model(apply, init_cache, specs(config), features, unembed, unstack)
+  return Model(apply, init_cache, specs(config), features, unembed, unstack, by_rows)
 
 
 def token_positions(tokens: jax.Array) -> jax.Array:

@@ -46,9 +46,12 @@ def make_score(
     logits = x if model.unembed is None else model.unembed(params, x)
     return logits.astype(jnp.float32) / temperature
 
+  def per_token(params, x, targets):
+    return head.per_token(unembed, params, x, targets, wanted, chunk=chunk)
+
   def score(params, batch):
     x = _shared(model, params, batch) if _can_share(model, batch) else _plain(model, params, batch)
-    found = head.per_token(unembed, params, x, batch.completion, wanted, chunk=chunk)
+    found = model.by_rows(per_token)(params, x, batch.completion)
     real = batch.completion >= 0
     found = {name: jnp.where(real, a, 0.0) for name, a in found.items()}
     return Scores(logp=found.pop('logp'), entropy=found.pop('entropy'), extras=found)

@@ -11,6 +11,7 @@ import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rljax.models.decoder import Model
 from rljax.models.specs import Spec, is_spec
 
 RULES: Mapping[str, str] = {
@@ -182,12 +183,66 @@ def like_params(tree: Any, params: Any, shardings: Any, mesh: Mesh) -> Any:
   return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
+def by_rows(mesh: Mesh) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+  """For `models.decoder`: runs a function `(params, *rows) -> rows` on each device's rows alone.
+
+  A loop over rows inside it reads parameters that were gathered before it, and its gradient is
+  added up on each device and summed over devices once, after it. Left alone, the compiler does both
+  in every turn of the loop. Rows must divide over `data * fsdp`.
+  """
+  if row_shards(mesh) == 1:
+    return lambda f: f
+
+  def local(f):
+    def run(params, *args):
+      split = rows(mesh).spec
+      mapped = jax.shard_map(
+        f,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), *(split for _ in args)),
+        out_specs=split,
+        axis_names={'data', 'fsdp'},
+        check_vma=False,
+      )
+      return mapped(params, *args)
+
+    return run
+
+  return local
+
+
+def gather_to_decode(model: Model, mesh: Mesh) -> Model:
+  """The model, but decoding steps read weights that were gathered over `fsdp` once, before them.
+
+  Each device then holds the weights divided by `tensor` alone while it samples. Left on their
+  shards, they are gathered anew for every token. What stands beside or in the place of a weight and
+  has another shape, as the factors of an adapter, is gathered whole.
+  """
+  if mesh.shape['fsdp'] == 1:
+    return model
+  where = params(model.specs, mesh, {k: v for k, v in RULES.items() if v != 'fsdp'})
+
+  def gather(spec, sharding, part):
+    def leaf(x):
+      return jax.lax.with_sharding_constraint(
+        x, sharding if x.shape == spec.shape else replicated(mesh)
+      )
+
+    return jax.tree.map(leaf, part)
+
+  def unstack(params):
+    gathered = jax.tree.map(gather, model.specs, where, params, is_leaf=is_spec)
+    return model.unstack(gathered)
+
+  return model._replace(unstack=unstack)
+
+
 def hold_rows(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
   """For `models.decoder`: keeps activations `[B, ...]` split by rows alone.
 
   Left alone, the compiler lets activations inherit the split of the weights: every device then
   computes a slice of all rows and holds as many times the memory as there are parts. With one token
-  a row, as in decoding, that is right: activations are smaller than the weights, so they travel.
+  a row, as in decoding, the compiler may choose: it moves what is smaller, activations or weights.
   """
 
   def hold(x):

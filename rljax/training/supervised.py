@@ -29,6 +29,10 @@ def make_supervised_step(
   """
 
   unembed = model.unembed or (lambda params, logits: logits)
+  wanted = {'logp': head.logp, 'correct': head.correct}
+
+  def per_token(params, x, targets):
+    return head.per_token(unembed, params, x, targets, wanted)
 
   def loss(params, rows):
     x, _ = (model.features or model.apply)(
@@ -41,8 +45,7 @@ def make_supervised_step(
     target, mask = rows['tokens'][:, 1:], rows['mask'][:, 1:]
     # The first token of an example follows another example's last: nothing predicts it.
     mask = mask * (rows['segments'][:, 1:] == rows['segments'][:, :-1])
-    wanted = {'logp': head.logp, 'correct': head.correct}
-    found = head.per_token(unembed, params, x, target, wanted)
+    found = model.by_rows(per_token)(params, x, target)
     weights = mask / jnp.maximum(mask.sum(), 1.0)
     return -jnp.sum(weights * found['logp']), jnp.sum(weights * found['correct'])
 

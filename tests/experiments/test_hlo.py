@@ -114,3 +114,21 @@ ENTRY %main.1 (a: (s32[], f32[4]), b: bf16[8]) -> f32[4] {
 def test_text_without_an_entry_is_refused():
   with pytest.raises(ValueError, match='ENTRY'):
     hlo.collectives('module @jit_f {}')
+
+
+def test_a_loop_in_stages_counts_each_token_once():
+  mesh = sharding.make_mesh(data=4)
+
+  def step(carry):
+    t, x = carry
+    return t + 1, x + jax.lax.psum(x, 'data')
+
+  @functools.partial(jax.shard_map, mesh=mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)
+  def program(x):
+    carry = (jnp.int32(0), x)
+    for end in (4, 8, 16):
+      carry = jax.lax.while_loop(lambda c, end=end: (c[0] < end) & (c[1].max() < 9), step, carry)
+    return carry[1]
+
+  text = jax.jit(program).lower(jnp.ones((8, 4))).compile().as_text()
+  assert hlo.collectives(text) == {'all-reduce': hlo.Collective(16, 16 * 2 * 4 * 4)}

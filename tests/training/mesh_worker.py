@@ -72,6 +72,7 @@ def main():
       tied=False,
     ),
     sharding.hold_rows(mesh),
+    sharding.by_rows(mesh),
   )
   method = methods.plus(methods.grpo(), kl=methods.kl_to_reference(aggregation.token_mean, 0.1))
   tx = training.optimizers.adamw(1e-3)

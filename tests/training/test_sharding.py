@@ -12,8 +12,11 @@ import pytest
 import toys
 from jax.sharding import AxisType, PartitionSpec
 
+from experiments import hlo
 from rljax import aggregation, methods, models, sampling, training
+from rljax.models import lora
 from rljax.training import sharding
+from rljax.types import Batch
 
 CONFIG = models.DecoderConfig(
   vocab_size=12,
@@ -237,3 +240,83 @@ def test_no_device_holds_the_activations_of_all_rows(shape):
 
   assert activations(models.decoder(deep))
   assert not activations(models.decoder(deep, sharding.hold_rows(mesh)))
+
+
+def abstract_params(model, mesh):
+  return jax.tree.map(
+    lambda spec, where: jax.ShapeDtypeStruct(spec.shape, jnp.float32, sharding=where),
+    model.specs,
+    sharding.params(model.specs, mesh),
+    is_leaf=is_spec,
+  )
+
+
+def abstract_batch(mesh):
+  batch = Batch(
+    prompt=np.zeros((8, 1, 4), np.int32),
+    completion=np.zeros((8, 2, 16), np.int32),
+    mask=np.zeros((8, 2, 16), np.float32),
+  )
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.rows(mesh)), batch
+  )
+
+
+@pytest.mark.parametrize('shape', [(1, 4, 1), (1, 2, 2)])
+def test_the_head_travels_once_however_many_chunks_it_meets(shape):
+  mesh = sharding.make_mesh(*shape)
+
+  def gathered(model, chunk):
+    score = training.make_score(model, chunk=chunk)
+    grad = jax.jit(jax.grad(lambda params, batch: score(params, batch).logp.sum()))
+    compiled = grad.lower(abstract_params(model, mesh), abstract_batch(mesh)).compile(QUICK)
+    return hlo.collectives(compiled.as_text())['all-gather'].bytes
+
+  held = models.decoder(CONFIG, sharding.hold_rows(mesh))
+  assert gathered(held, 8) > gathered(held, 1024)
+  local = models.decoder(CONFIG, sharding.hold_rows(mesh), sharding.by_rows(mesh))
+  assert gathered(local, 8) == gathered(local, 1024)
+
+
+@pytest.mark.parametrize('layers', [1, 9])  # unrolled, and a loop over layers
+def test_with_gathered_weights_next_to_nothing_travels_for_a_token(layers):
+  mesh = sharding.make_mesh(1, 4, 1)
+  config = dataclasses.replace(CONFIG, num_layers=layers)
+  model = models.decoder(config, sharding.hold_rows(mesh))
+  prompt = jax.ShapeDtypeStruct((8, 4), jnp.int32, sharding=sharding.rows(mesh))
+
+  def travels(model, length):
+    def draw(params, prompt):
+      return sampling.sample(
+        model, params, prompt, jax.random.key(0), group_size=2, max_new_tokens=length, eos=1
+      )
+
+    jitted = jax.jit(draw, out_shardings=sharding.rows(mesh))
+    compiled = jitted.lower(abstract_params(model, mesh), prompt).compile(QUICK)
+    return sum(each.bytes for each in hlo.collectives(compiled.as_text()).values())
+
+  gathered = sharding.gather_to_decode(model, mesh)
+  extra, expected = (travels(each, 64) - travels(each, 4) for each in (gathered, model))
+  assert extra < 0.01 * expected  # whether all rows are done
+
+
+def test_gathered_weights_draw_the_same_tokens_with_an_adapter_too():
+  mesh = sharding.make_mesh(1, 2, 2)
+  specs = lora.specs(MODEL.specs, rank=2, targets=('*',))
+  adapter = jax.tree.map(jnp.ones_like, models.init(jax.random.key(1), specs))
+  joined = lora.join(
+    jax.device_put(params(), sharding.params(MODEL.specs, mesh)),
+    jax.device_put(adapter, sharding.params(specs, mesh)),
+    alpha=1.0,
+  )
+  prompt = jax.device_put(toys.problem(3, [2] * 8)['prompt'][::2], sharding.rows(mesh))
+  found, expected = (
+    jax.jit(
+      lambda params, prompt, model=model: sampling.sample(
+        model, params, prompt, jax.random.key(0), group_size=2, max_new_tokens=4, eos=1
+      )
+    )(joined, prompt)
+    for model in (sharding.gather_to_decode(MODEL, mesh), MODEL)
+  )
+  np.testing.assert_array_equal(found.completion, expected.completion)
+  np.testing.assert_allclose(found.logp, expected.logp, atol=1e-5)
