@@ -128,11 +128,13 @@ def _arguments(factory, changes):
 
 def _optimizer(learning_rate, schedule, *, warmup_steps, b2):
   optimizer = ConfigDict()
+  optimizer.name = 'adamw'  # or 'muon', with AdamW for what is no projection, or 'adafactor'
   optimizer.learning_rate = learning_rate
   optimizer.schedule = schedule  # 'constant' or 'cosine', after a linear warm-up
   optimizer.warmup_steps = warmup_steps
-  optimizer.b1 = 0.9
+  optimizer.b1 = 0.9  # b1 and b2 are AdamW's
   optimizer.b2 = b2
+  optimizer.momentum = 0.95  # Muon's
   optimizer.weight_decay = 0.0
   optimizer.clip_norm = 1.0
   return optimizer

@@ -49,6 +49,8 @@ class Parts(NamedTuple):
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_least(config)
+  for phase in (config.warm_start, config.rl):
+    _check_optimizer(phase.optimizer.name)
   if config.init and huggingface.is_checkpoint(config.init):
     raise UserError(
       f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '
@@ -130,16 +132,29 @@ def method(config: ConfigDict) -> Method:
   return built
 
 
-def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-  """The optimizer of a phase of `steps` updates, from its `optimizer` section."""
+def optimizer(config: ConfigDict, steps: int, specs: Any) -> optax.GradientTransformation:
+  """The optimizer of a phase of `steps` updates, from its `optimizer` section.
+
+  Args:
+    config: the section.
+    steps: how many updates.
+    specs: tree of `Spec` of what is trained.
+  """
   numbers = config.to_dict()
-  kind, warmup = numbers.pop('schedule'), numbers.pop('warmup_steps')
+  name, kind, warmup = (numbers.pop(key) for key in ('name', 'schedule', 'warmup_steps'))
+  _check_optimizer(name)
   try:
     rate = training.optimizers.schedule(
       numbers.pop('learning_rate'), kind=kind, warmup_steps=warmup, total_steps=steps
     )
   except ValueError as error:
     raise UserError(str(error)) from error
+  if name == 'adafactor':
+    numbers = {key: numbers[key] for key in ('weight_decay', 'clip_norm')}
+    return training.optimizers.adafactor(rate, specs, **numbers)
+  if name == 'muon':
+    return training.optimizers.muon(rate, specs, **numbers)
+  del numbers['momentum']
   return training.optimizers.adamw(rate, **numbers)
 
 
@@ -153,6 +168,8 @@ def warp(config: ConfigDict):
     raise UserError(str(error)) from error
   return sampling.chain(*warps)
 
+
+_OPTIMIZERS = ('adamw', 'muon', 'adafactor')
 
 _LEAST = {
   'checkpoint.every': 1,
@@ -185,6 +202,14 @@ def _check_least(config: ConfigDict) -> None:
     section, name = path.split('.')
     if config[section][name] < least:
       raise UserError(f'{path} is {config[section][name]}; it must be at least {least}.')
+
+
+def _check_optimizer(name: str) -> None:
+  """Raises UserError if there is no such optimizer."""
+  if name not in _OPTIMIZERS:
+    near = difflib.get_close_matches(name, _OPTIMIZERS, 1)
+    hint = f'Did you mean {near[0]!r}? ' if near else ''
+    raise UserError(f'There is no optimizer {name!r}. {hint}Optimizers: {", ".join(_OPTIMIZERS)}.')
 
 
 def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,15 +14,22 @@ from experiments import build
 from experiments.run_dir import flatten
 from rljax import models, training
 
-# What is trained, its gradient and two Adam moments, all float32; the reference comes on top.
-_COPIES = 4
-
 
 def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
-  """Disk space of a run's checkpoints: what is trained and two moments each, one being written."""
+  """Disk space of a run's checkpoints: what is trained and its optimizer's state, one being
+  written."""
   kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1
   trained, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
-  return 3 * 4 * (trained * kept + model)
+  trained += state_size(config.rl.optimizer, parts.policy.specs)
+  model += state_size(config.warm_start.optimizer, parts.model.specs)
+  return 4 * (trained * kept + model)
+
+
+def state_size(config: ConfigDict, specs: Any) -> int:
+  """Numbers that the optimizer of a section keeps of parameters with these specs."""
+  tx = build.optimizer(config, config.warmup_steps + 1, specs)
+  state = jax.eval_shape(lambda: tx.init(models.init(jax.random.key(0), specs)))
+  return sum(x.size for x in jax.tree.leaves(state) if x.ndim)
 
 
 def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
@@ -41,9 +50,10 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   kept += 0 if model.remat == 'none' else layer  # the layer at hand
   step = tokens(rl.prompts // rl.minibatches // rl.microbatches)
   chunk = min(step, training.head.chunk_size(model.vocab_size))
+  # What is trained, its gradient and the optimizer's state, all float32, and the reference.
+  trained = 2 * models.count(parts.policy.specs) + state_size(rl.optimizer, parts.policy.specs)
   return {
-    'weights, reference, gradients, optimizer': 4
-    * (_COPIES * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
+    'weights, reference, gradients, optimizer': 4 * (trained + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
     'activations of a microbatch': step * kept * size,
     'logits of a chunk, with their gradient': 3 * chunk * model.vocab_size * 4,

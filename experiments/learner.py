@@ -39,7 +39,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   """The learner of a configuration's `rl` section with any method."""
   rl, mesh, policy = config.rl, parts.mesh, parts.policy
   updates = rl.epochs * rl.minibatches
-  tx = build.optimizer(rl.optimizer, rl.steps * updates)
+  tx = build.optimizer(rl.optimizer, rl.steps * updates, policy.specs)
   score = training.make_score(parts.model, temperature=rl.temperature)
   trained_sharding = training.sharding.params(policy.specs, mesh)
 

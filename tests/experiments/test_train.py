@@ -196,6 +196,8 @@ def test_several_updates_a_batch_with_kl_and_entropy_terms(tmp_path):
     ({'rl.max_new_tokens': 10}, 'less than a worked solution'),
     ({'warm_start.width': 20}, 'warm_start.width'),
     ({'method': 'grppo'}, "Did you mean 'grpo'"),
+    ({'rl.optimizer.name': 'moun'}, "no optimizer 'moun'. Did you mean 'muon'"),
+    ({'warm_start.optimizer.name': 'adamx'}, "Did you mean 'adamw'"),
     ({'task': 'colum_addition'}, "Did you mean 'column_addition'"),
     ({'rl.temperature': 0.0}, 'must be positive'),
     ({'mesh.tensor': 3}, 'needs 3 devices'),

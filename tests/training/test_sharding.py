@@ -145,6 +145,50 @@ def test_like_params_follows_paths_and_shapes():
   assert found['factored']['w'] == found['count'] == sharding.replicated(mesh)
 
 
+def optimizer(name, specs):
+  tx = {
+    'muon': lambda: training.optimizers.muon(0.1, specs),
+    'adafactor': lambda: training.optimizers.adafactor(0.1, specs, least_side=12),
+  }[name]()
+  return tx
+
+
+@pytest.mark.parametrize('name', ['muon', 'adafactor'])
+def test_the_state_of_any_optimizer_follows_its_parameters_and_the_step_is_that_of_one_device(name):
+  tx = optimizer(name, MODEL.specs)
+  grads = jax.tree.map(jnp.cos, params())
+
+  def stepped(mesh):
+    shardings = sharding.params(MODEL.specs, mesh)
+    placed, given = jax.device_put((params(), grads), (shardings, shardings))
+    shapes = jax.eval_shape(tx.init, placed)
+    where = sharding.like_params(shapes, placed, shardings, mesh)
+    state = jax.jit(tx.init, out_shardings=where)(placed)
+
+    def step(params, grads, state):
+      updates, state = tx.update(grads, state, params)
+      return optax.apply_updates(params, updates), state
+
+    step = jax.jit(step, out_shardings=(shardings, where), compiler_options=QUICK)
+    return step(placed, given, step(placed, given, state)[1])
+
+  found, state = stepped(mesh_of(1, 2, 2))
+  expected, _ = stepped(mesh_of(1, 1, 1))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), found, expected)
+
+  leaves = jax.tree_util.tree_leaves_with_path(state)
+  moments = [x for path, x in leaves if jax.tree_util.keystr(path).endswith("['layers']['query']")]
+  whole = [x for x in moments if x.shape == found['layers']['query'].shape]
+  rest = [x for _, x in leaves if x.shape not in {p.shape for p in jax.tree.leaves(found)}]
+  if name == 'muon':
+    assert len(whole) == 1
+  else:
+    # [1, 8, 16] is too narrow for factors, the head [12, 8] too; nothing is left but placeholders.
+    assert len(whole) == 1 and all(x.size == 1 for x in rest)
+  assert all(x.sharding.spec == PartitionSpec(None, 'fsdp', 'tensor', None) for x in whole)
+  assert all(x.sharding.is_fully_replicated for x in rest)
+
+
 def test_params_maps_logical_names_by_rules():
   mesh = sharding.make_mesh(2, 1, 2)
   specs = {'a': models.Spec((4, 6, 5), ('embed', 'heads', None), 1.0)}
