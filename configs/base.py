@@ -55,6 +55,9 @@ def get_config() -> ConfigDict:
   config.rl.epochs = 1  # passes over a rollout batch
   config.rl.minibatches = 1  # optimizer steps a pass
   config.rl.microbatches = 8  # parts of an optimizer step: less memory, the same result
+  # The update packs the completions of a prompt into rows as wide as the longest of the batch,
+  # rounded up to a multiple of so many tokens. 0: each has a row of max_new_tokens.
+  config.rl.bucket = 0
   config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
   config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
 

@@ -181,6 +181,7 @@ _LEAST = {
   'eval.samples': 1,
   'log.sample_prompts': 0,
   'lora.rank': 0,
+  'rl.bucket': 0,
   'rl.epochs': 1,
   'rl.group_size': 1,
   'rl.max_new_tokens': 1,

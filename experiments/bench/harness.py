@@ -161,10 +161,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
   return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
 
 
-def compare(benchmark: str, work: Callable[[ConfigDict], dict[str, float]]) -> dict[str, Any]:
-  """Our side of a benchmark, and a peer's beside it if --vs names one."""
+def compare(
+  benchmark: str,
+  work: Callable[[ConfigDict], dict[str, float]],
+  others: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+  """Our side of a benchmark, beside it a peer's if --vs names one, and other commands by name."""
   workload = FLAGS.workload
-  commands = {'ours': ours(benchmark, workload)}
+  commands = {'ours': ours(benchmark, workload), **(others or {})}
   if FLAGS.vs:
     commands[FLAGS.vs] = theirs(FLAGS.vs, benchmark, workload, FLAGS.peer_python)
   with measured(commands, repeats=FLAGS.repeats, warmup=FLAGS.warmup) as processes:

@@ -87,6 +87,18 @@ def test_ragged_completions_have_uniform_lengths():
   assert sum((n - expected) ** 2 / expected for n in counts.values()) < 20.5  # p = 0.001, 5 free
 
 
+def test_an_update_in_buckets_counts_the_tokens_that_are_there_and_is_compared():
+  sizes = ['--workload.min_new_tokens=2', '--workload.bucket=4', '--repeats=1', '--warmup=0']
+  line = the_line(command('experiments.bench.update', '--model=tiny', *sizes))
+  assert line['ratio'] > 0 and line['padded']['tokens_per_s'] > 0
+  config = workload.tiny()
+  config.update({'min_new_tokens': 2, 'bucket': 4})
+  lengths = np.asarray((library.rollout(config).completion >= 0).sum(-1))
+  assert lengths.min() >= 2 and lengths.max() <= 8 and len(set(lengths.ravel())) > 1
+  run = importlib.import_module('experiments.bench.update').build(config)
+  assert run()['tokens'] == 4 * 4 + lengths.sum()
+
+
 @pytest.mark.parametrize('name', workload.MODELS)
 def test_costs_know_the_models_parameters(name):
   config = workload.MODELS[name]().model
