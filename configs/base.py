@@ -58,9 +58,11 @@ def get_config() -> ConfigDict:
   config.rl.epochs = 1  # passes over a rollout batch
   config.rl.minibatches = 1  # optimizer steps a pass
   config.rl.microbatches = 8  # parts of an optimizer step: less memory, the same result
-  config.rl.gather_to_sample = (
-    False  # weights whole over mesh.fsdp: memory for traffic at every token
-  )
+  # Weights whole over mesh.fsdp while sampling: memory for less traffic at every token.
+  config.rl.gather_to_sample = False
+  # The update packs the completions of a prompt into rows as wide as the longest of the batch,
+  # rounded up to a multiple of so many tokens. 0: each has a row of max_new_tokens.
+  config.rl.bucket = 0
   config.rl.refill = 0  # dynamic sampling: up to so many more rollouts for groups of mixed outcome
   config.rl.asynchronous = ConfigDict()  # sampling goes on while the policy is updated
   # k: step n learns from what the policy after step n - 1 - k drew. 0: off, both take turns.
@@ -139,11 +141,13 @@ def _arguments(factory, changes):
 
 def _optimizer(learning_rate, schedule, *, warmup_steps, b2):
   optimizer = ConfigDict()
+  optimizer.name = 'adamw'  # or 'muon', with AdamW for what is no projection, or 'adafactor'
   optimizer.learning_rate = learning_rate
   optimizer.schedule = schedule  # 'constant' or 'cosine', after a linear warm-up
   optimizer.warmup_steps = warmup_steps
-  optimizer.b1 = 0.9
+  optimizer.b1 = 0.9  # b1 and b2 are AdamW's
   optimizer.b2 = b2
+  optimizer.momentum = 0.95  # Muon's
   optimizer.weight_decay = 0.0
   optimizer.clip_norm = 1.0
   return optimizer

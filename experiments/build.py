@@ -50,6 +50,8 @@ class Parts(NamedTuple):
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_least(config)
+  for phase in (config.warm_start, config.rl):
+    _check_optimizer(phase.optimizer.name)
   if config.init and huggingface.is_checkpoint(config.init):
     raise UserError(
       f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '
@@ -133,7 +135,7 @@ def sampler_parts(config: ConfigDict, parts: Parts) -> Parts:
       f'rl.prompts ({config.rl.prompts}) does not divide over {name} / mesh.tensor '
       f'({mesh.shape["tensor"]}).'
     )
-  model = models.decoder(parts.decoder, training.sharding.hold_rows(mesh))
+  model = make_model(config, parts.decoder, mesh)
   return parts._replace(mesh=mesh, model=model)
 
 
@@ -195,16 +197,29 @@ def method(config: ConfigDict) -> Method:
   return built
 
 
-def optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-  """The optimizer of a phase of `steps` updates, from its `optimizer` section."""
+def optimizer(config: ConfigDict, steps: int, specs: Any) -> optax.GradientTransformation:
+  """The optimizer of a phase of `steps` updates, from its `optimizer` section.
+
+  Args:
+    config: the section.
+    steps: how many updates.
+    specs: tree of `Spec` of what is trained.
+  """
   numbers = config.to_dict()
-  kind, warmup = numbers.pop('schedule'), numbers.pop('warmup_steps')
+  name, kind, warmup = (numbers.pop(key) for key in ('name', 'schedule', 'warmup_steps'))
+  _check_optimizer(name)
   try:
     rate = training.optimizers.schedule(
       numbers.pop('learning_rate'), kind=kind, warmup_steps=warmup, total_steps=steps
     )
   except ValueError as error:
     raise UserError(str(error)) from error
+  if name == 'adafactor':
+    numbers = {key: numbers[key] for key in ('weight_decay', 'clip_norm')}
+    return training.optimizers.adafactor(rate, specs, **numbers)
+  if name == 'muon':
+    return training.optimizers.muon(rate, specs, **numbers)
+  del numbers['momentum']
   return training.optimizers.adamw(rate, **numbers)
 
 
@@ -233,6 +248,8 @@ def processor(config: ConfigDict, parts: Parts) -> sampling.Processor | None:
     raise UserError(f'rl.stop: {error}') from error
 
 
+_OPTIMIZERS = ('adamw', 'muon', 'adafactor')
+
 _LEAST = {
   'checkpoint.every': 1,
   'checkpoint.keep_best': 0,
@@ -246,6 +263,7 @@ _LEAST = {
   'rl.asynchronous.cap': 0,
   'rl.asynchronous.sampler_devices': 0,
   'rl.asynchronous.staleness': 0,
+  'rl.bucket': 0,
   'rl.epochs': 1,
   'rl.group_size': 1,
   'rl.in_flight': 0,
@@ -268,6 +286,14 @@ def _check_least(config: ConfigDict) -> None:
     value = functools.reduce(lambda section, name: section[name], path.split('.'), config)
     if value < least:
       raise UserError(f'{path} is {value}; it must be at least {least}.')
+
+
+def _check_optimizer(name: str) -> None:
+  """Raises UserError if there is no such optimizer."""
+  if name not in _OPTIMIZERS:
+    near = difflib.get_close_matches(name, _OPTIMIZERS, 1)
+    hint = f'Did you mean {near[0]!r}? ' if near else ''
+    raise UserError(f'There is no optimizer {name!r}. {hint}Optimizers: {", ".join(_OPTIMIZERS)}.')
 
 
 def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:

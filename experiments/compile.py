@@ -130,7 +130,8 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
   """The jitted train step of a plan, its abstract arguments, and what of them to account for."""
   config, rl, sharding = plan.config, plan.config.rl, training.sharding
   method = build.method(config)
-  tx = build.optimizer(rl.optimizer, rl.steps * rl.epochs * rl.minibatches)
+  updates = rl.steps * rl.epochs * rl.minibatches
+  tx = build.optimizer(rl.optimizer, updates, plan.model.specs)
   score = training.make_score(plan.model, temperature=rl.temperature)
   shapes = jax.eval_shape(lambda params: training.init_state(params, tx, method), plan.params)
   where = sharding.like_params(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,19 +14,26 @@ from experiments import build
 from experiments.run_dir import flatten
 from rljax import models, training
 
-# What is trained, its gradient and two Adam moments, all float32; the reference comes on top.
-_COPIES = 4
-
 
 def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
-  """Disk space of a run's checkpoints: what is trained and two moments each, one being written.
+  """Disk space of a run's checkpoints: what is trained and its optimizer's state, one being
+  written.
 
   With `rl.asynchronous` they hold older copies of what is trained, too.
   """
   kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1
-  trained, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
-  older = config.rl.asynchronous.staleness
-  return 4 * ((3 + older) * trained * kept + 3 * model)
+  size, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
+  trained = (1 + config.rl.asynchronous.staleness) * size
+  trained += state_size(config.rl.optimizer, parts.policy.specs)
+  model += state_size(config.warm_start.optimizer, parts.model.specs)
+  return 4 * (trained * kept + model)
+
+
+def state_size(config: ConfigDict, specs: Any) -> int:
+  """Numbers that the optimizer of a section keeps of parameters with these specs."""
+  tx = build.optimizer(config, config.warmup_steps + 1, specs)
+  state = jax.eval_shape(lambda: tx.init(models.init(jax.random.key(0), specs)))
+  return sum(x.size for x in jax.tree.leaves(state) if x.ndim)
 
 
 def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
@@ -45,11 +54,13 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   kept += 0 if model.remat == 'none' else layer  # the layer at hand
   step = tokens(rl.prompts // rl.minibatches // rl.microbatches)
   stale = config.rl.asynchronous.staleness
-  copies = _COPIES + (stale + 1 if stale else 0)  # older ones, and the one being drawn from
   chunk = min(step, training.head.chunk_size(model.vocab_size))
+  # What is trained, its gradient and the optimizer's state, all float32, and the reference.
+  copies = 2 + (stale + 1 if stale else 0)  # older ones, and the one being drawn from
+  trained = copies * models.count(parts.policy.specs)
+  trained += state_size(rl.optimizer, parts.policy.specs)
   return {
-    'weights, reference, gradients, optimizer': 4
-    * (copies * models.count(parts.policy.specs) + build.parameter_count(parts.model)),
+    'weights, reference, gradients, optimizer': 4 * (trained + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
     'activations of a microbatch': step * kept * size,
     'logits of a chunk, with their gradient': 3 * chunk * model.vocab_size * 4,

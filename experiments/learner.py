@@ -23,7 +23,7 @@ class Learner(NamedTuple):
   Attributes:
     init: `reference -> TrainState` on the mesh, with what is trained in buffers of its own.
     prepare: `(state, reference, batch) -> (state, batch)`: scores what the method reads and runs
-      its `prepare`; nothing is donated.
+      its `prepare`, and packs the batch if `rl.bucket` says so; nothing is donated.
     update: `(state, reference, batch, rng) -> (state, metrics)`, all optimizer steps on one
       prepared batch; `state` is donated, `rng` is the host's generator for the order of
       minibatches. Metrics are means over the steps, but `mismatch` their largest and
@@ -39,7 +39,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   """The learner of a configuration's `rl` section with any method."""
   rl, mesh, policy = config.rl, parts.mesh, parts.policy
   updates = rl.epochs * rl.minibatches
-  tx = build.optimizer(rl.optimizer, rl.steps * updates)
+  tx = build.optimizer(rl.optimizer, rl.steps * updates, policy.specs)
   score = training.make_score(parts.model, temperature=rl.temperature)
   trained_sharding = training.sharding.params(policy.specs, mesh)
 
@@ -59,6 +59,8 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     return method.prepare(method_state, batch)
 
   def prepare(state, reference, batch):
+    if rl.bucket:
+      batch = training.pack_completions(batch, rl.bucket, mesh)
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
 

@@ -46,7 +46,7 @@ def fit(
     Interrupted: a signal came first.
   """
   settings, mesh = config.warm_start, parts.mesh
-  tx = build.optimizer(settings.optimizer, settings.steps)
+  tx = build.optimizer(settings.optimizer, settings.steps, parts.model.specs)
 
   def make(params):
     return training.init_state(params, tx)

@@ -20,4 +20,5 @@ done
 bench memory --vs=tunix --peer_python="$tunix"
 bench memory --phases=update --model=wide
 bench sampler --workload.min_new_tokens=8
+bench update --workload.min_new_tokens=8 --workload.bucket=32
 bench compile_time

@@ -31,7 +31,7 @@ def build(w):
     nonlocal state
     start = time.perf_counter()
     samples = sample(state.params, prompt[:, 0], jax.random.fold_in(key, state.step))
-    batch = library.judged(w, prompt, samples)
+    batch = library.packed(w, library.judged(w, prompt, samples))
     sampled = time.perf_counter()
     state, _ = jax.block_until_ready(step(state, prepare(reference, batch)))
     rows = w.prompts * w.group_size

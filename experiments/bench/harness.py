@@ -30,7 +30,6 @@ PEERS = {
   'trl': 'torch==2.13.0 trl==1.16.0 transformers accelerate datasets',
   'hf': 'torch==2.13.0 transformers',
 }
-BATCHES = 'batches'  # not a peer: the sampler itself, a batch after the other
 
 # A first call must compile, and two processes may share one accelerator.
 _ENVIRONMENT = {'JAX_ENABLE_COMPILATION_CACHE': 'false', 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
@@ -104,18 +103,6 @@ def ours(benchmark: str, workload: ConfigDict) -> list[str]:
   return [*worker, workload.to_json()]
 
 
-def in_batches(workload: ConfigDict) -> ConfigDict:
-  """The workload with as many completions at a time, but in batches that do not mix."""
-  changed = workload.copy_and_resolve_references()
-  if not workload.in_flight or workload.in_flight % workload.group_size:
-    raise Failed(
-      f'--vs={BATCHES} needs --workload.in_flight, a multiple of group_size '
-      f'({workload.group_size}); it is {workload.in_flight}.'
-    )
-  changed.in_flight, changed.batch = 0, workload.in_flight // workload.group_size
-  return changed
-
-
 def theirs(peer: str, benchmark: str, workload: ConfigDict, python: str | None) -> list[str]:
   """The command of a process that runs a peer; raises Failed if the peer cannot do that."""
   script = SCRIPTS / f'{peer}_{benchmark}.py'
@@ -175,15 +162,15 @@ def spread(values: Sequence[float]) -> dict[str, float]:
   return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
 
 
-def compare(benchmark: str, work: Callable[[ConfigDict], dict[str, float]]) -> dict[str, Any]:
-  """Our side of a benchmark, and a peer's beside it if --vs names one."""
+def compare(
+  benchmark: str,
+  work: Callable[[ConfigDict], dict[str, float]],
+  others: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+  """Our side of a benchmark, beside it a peer's if --vs names one, and other commands by name."""
   workload = FLAGS.workload
-  commands = {'ours': ours(benchmark, workload)}
-  if FLAGS.vs == BATCHES:
-    if benchmark != 'sampler':
-      raise Failed(f'--vs={BATCHES} compares samplers; {benchmark} has no such comparison.')
-    commands[BATCHES] = ours(benchmark, in_batches(workload))
-  elif FLAGS.vs:
+  commands = {'ours': ours(benchmark, workload), **(others or {})}
+  if FLAGS.vs:
     commands[FLAGS.vs] = theirs(FLAGS.vs, benchmark, workload, FLAGS.peer_python)
   with measured(commands, repeats=FLAGS.repeats, warmup=FLAGS.warmup) as processes:
     found = {name: summary(process) for name, process in processes.items()}
@@ -234,7 +221,7 @@ def main(benchmark: str, measure: Callable[[], dict[str, Any]]) -> None:
 
 def _define_flags():
   flags.DEFINE_enum('model', 'shared', list(MODELS), 'Workload to start from.')
-  flags.DEFINE_enum('vs', None, [*PEERS, BATCHES], 'Peer to measure in the same run.')
+  flags.DEFINE_enum('vs', None, list(PEERS), 'Peer to measure in the same run.')
   flags.DEFINE_string('peer_python', None, 'Interpreter that has the peer.')
   flags.DEFINE_integer('repeats', 5, 'Repeats that count.', lower_bound=1)
   flags.DEFINE_integer('warmup', 1, 'Repeats before them, after the first.', lower_bound=0)

@@ -97,6 +97,11 @@ def judged(w: Any, prompt: jax.Array, samples: sampling.Samples) -> Batch:
   )
 
 
+def packed(w: Any, batch: Batch) -> Batch:
+  """The batch with its completions side by side, if the workload says so."""
+  return training.pack_completions(batch, w.bucket) if w.bucket else batch
+
+
 def preparation(w: Any, model: models.Model, method: Method) -> Callable[..., Batch]:
   """Jitted `(reference, batch) -> batch`: reference scores if they are read, then `prepare`."""
   score = training.make_score(model, temperature=w.temperature)
@@ -117,10 +122,13 @@ def train_step(w: Any, model: models.Model, method: Method):
 
 
 def rollout(w: Any) -> Batch:
-  """A batch as a rollout would leave it, of random tokens."""
+  """A batch as a rollout would leave it, of random tokens and uniform lengths."""
   rng = np.random.default_rng(w.seed)
   shape = (w.prompts, w.group_size, w.max_new_tokens)
   completion = rng.integers(0, w.model.vocab_size, shape, np.int32)
+  if w.min_new_tokens < w.max_new_tokens:
+    lengths = rng.integers(w.min_new_tokens, w.max_new_tokens + 1, shape[:-1])
+    completion = np.where(np.arange(shape[-1]) < lengths[..., None], completion, -1)
   logp = jnp.full(shape, -np.log(w.model.vocab_size), jnp.float32)
   samples = sampling.Samples(jnp.asarray(completion), logp, jnp.ones(shape[:-1], jnp.float32))
   return judged(w, prompts(w), samples)

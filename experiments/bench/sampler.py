@@ -1,13 +1,14 @@
 """Tokens a second of the sampler: `python -m experiments.bench.sampler [--vs=tunix]`.
 
 With `--workload.min_new_tokens=8` completions have uniform lengths and only their own tokens count.
-`--workload.in_flight=64` draws so many at a time, and `--vs=batches` compares with as many in
-batches, each of which waits for the longest of its completions.
+`--workload.in_flight=64` draws so many at a time, and as many in batches, each of which waits for
+the longest of its completions, are measured in turn.
 """
 
 from __future__ import annotations
 
 import jax
+from ml_collections import ConfigDict
 
 from experiments.bench import costs, harness, library
 
@@ -33,5 +34,24 @@ def build(w):
   return run
 
 
+def in_batches(workload: ConfigDict) -> ConfigDict:
+  """The workload with as many completions at a time, but in batches that do not mix."""
+  changed = workload.copy_and_resolve_references()
+  if workload.in_flight % workload.group_size:
+    raise harness.Failed(
+      f'workload.in_flight is {workload.in_flight}; expected a multiple of group_size '
+      f'({workload.group_size}), to compare with batches of prompts.'
+    )
+  changed.in_flight, changed.batch = 0, workload.in_flight // workload.group_size
+  return changed
+
+
+def measure():
+  """The benchmark, and if a few completions are drawn at a time the same in batches."""
+  workload = harness.FLAGS.workload
+  batches = {'batches': harness.ours('sampler', in_batches(workload))} if workload.in_flight else {}
+  return harness.compare('sampler', costs.sampler, batches)
+
+
 if __name__ == '__main__':
-  harness.main('sampler', lambda: harness.compare('sampler', costs.sampler))
+  harness.main('sampler', measure)

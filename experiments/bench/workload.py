@@ -37,6 +37,7 @@ def shared() -> ConfigDict:
   config.beta = 0.0  # of the KL penalty; with 0 there is no reference model
   config.learning_rate = 1e-5  # AdamW
   config.microbatches = 8  # of our update; peers take theirs in one
+  config.bucket = 0  # the update packs completions into slots of a multiple of it; 0: does not
 
   config.sft_rows = 16
   config.sft_length = 192  # tokens, all of them targets

@@ -8,6 +8,8 @@ from rljax.models.config import DecoderConfig as DecoderConfig
 from rljax.models.decoder import Model as Model
 from rljax.models.decoder import decoder as decoder
 from rljax.models.decoder import token_positions as token_positions
+from rljax.models.matrices import Matrix as Matrix
+from rljax.models.matrices import matrices as matrices
 from rljax.models.specs import Spec as Spec
 from rljax.models.specs import count as count
 from rljax.models.specs import init as init

@@ -37,8 +37,8 @@ class Model(NamedTuple):
     specs: tree of `Spec`, the shape of `params`.
     features: like `apply`, up to the head: activations `[B, L, D]`. It also takes `segments [B, L]`
       of packed rows, and `fork=(Tp, G)` for rows that hold a prompt of Tp tokens and then its G
-      continuations, which see the prompt and themselves. None for a model that offers `apply`
-      alone.
+      continuations, which see the prompt and themselves; with both, several continuations of
+      different segments may stand in the place of one. None for a model that offers `apply` alone.
     unembed: `(params, activations [..., D]) -> logits [..., V]`, float32; the head.
     unstack: `params -> params` in the form in which decoding reads them fastest.
     by_rows: runs a function `(params, *rows) -> rows` of parts of the rows that do not meet.
@@ -242,7 +242,11 @@ def _views(positions, segments, fork, window):
   if fork is not None:
     prompt, rest = _fork(positions, *fork)
     pairs = ((prompt, prompt), (rest, rest), (rest, prompt))
-    return tuple(attention.visible(queries, keys, window) for queries, keys in pairs)
+    in_prompt, in_rest, before = (attention.visible(*pair, window) for pair in pairs)
+    if segments is not None:  # continuations that share a row do not see each other
+      _, own = _fork(segments, *fork)
+      in_rest &= own[:, :, None] == own[:, None, :]
+    return in_prompt, in_rest, before
   visible = attention.visible(positions, positions, window)
   if segments is not None:  # packed examples do not see each other
     visible &= segments[:, :, None] == segments[:, None, :]

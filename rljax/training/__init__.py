@@ -5,6 +5,7 @@ from rljax.training import optimizers as optimizers
 from rljax.training import sharding as sharding
 from rljax.training.loss import total as total
 from rljax.training.loss import weigh as weigh
+from rljax.training.packing import pack_completions as pack_completions
 from rljax.training.score import make_score as make_score
 from rljax.training.supervised import make_supervised_step as make_supervised_step
 from rljax.training.train_step import TrainState as TrainState

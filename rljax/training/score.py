@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rljax.models.decoder import Model, token_positions
 from rljax.training import head
+from rljax.training.packing import packed_tokens, unpack
 from rljax.types import Batch, Scores
 
 
@@ -22,7 +23,8 @@ def make_score(
   """A scorer `(params, batch) -> Scores` for both layouts of a batch.
 
   In the layout `(P, G)` a prompt is computed once for its G completions. The logits of all tokens
-  never exist together; see `head.per_token`. What nobody reads is not computed under jit.
+  never exist together; see `head.per_token`. What nobody reads is not computed under jit. A batch
+  that `pack_completions` has been at is computed in its slots.
 
   Args:
     model: the model.
@@ -50,8 +52,13 @@ def make_score(
     return head.per_token(unembed, params, x, targets, wanted, chunk=chunk)
 
   def score(params, batch):
-    x = _shared(model, params, batch) if _can_share(model, batch) else _plain(model, params, batch)
-    found = model.by_rows(per_token)(params, x, batch.completion)
+    if 'packing' in batch.extras:
+      x, targets = _packed(model, params, batch)
+      found = model.by_rows(per_token)(params, x, targets)
+      found = {name: unpack(a, batch) for name, a in found.items()}
+    else:
+      make = _shared if _can_share(model, batch) else _plain
+      found = model.by_rows(per_token)(params, make(model, params, batch), batch.completion)
     real = batch.completion >= 0
     found = {name: jnp.where(real, a, 0.0) for name, a in found.items()}
     return Scores(logp=found.pop('logp'), entropy=found.pop('entropy'), extras=found)
@@ -86,3 +93,32 @@ def _shared(model, params, batch):
   )
   last = jnp.broadcast_to(x[:, None, width - 1 : width], (prompts, copies, 1, x.shape[-1]))
   return jnp.concatenate([last, x[:, width:].reshape(prompts, copies, length - 1, -1)], axis=2)
+
+
+def _packed(model, params, batch):
+  """Activations from which each token of the slots follows, `[P, S, W, D]`, and those tokens."""
+  if model.features is None:
+    raise ValueError(
+      'A packed batch needs model.features, which takes `fork` and `segments`; this model offers '
+      'apply alone. Leave out pack_completions.'
+    )
+  tokens, places, members = packed_tokens(batch)
+  prompts, slots, length = tokens.shape
+  prompt = batch.prompt[:, 0]
+  width, positions = prompt.shape[-1], token_positions(prompt)
+  # Nothing follows the last token of a slot.
+  later = jnp.where(places >= 0, places + positions[:, -1:, None] + 1, -1)[..., :-1]
+  row = lambda first, then: jnp.concatenate([first, then.reshape(prompts, -1)], axis=-1)  # noqa: E731
+  x, _ = model.features(
+    params,
+    row(prompt, tokens[..., :-1]),
+    row(positions, later),
+    None,
+    segments=row(jnp.full_like(prompt, -1), members[..., :-1]),
+    fork=(width, slots),
+  )
+  last = jnp.broadcast_to(x[:, None, width - 1 : width], (prompts, slots, 1, x.shape[-1]))
+  before = x[:, width:].reshape(prompts, slots, length - 1, -1)
+  before = jnp.concatenate([last, before], axis=2)
+  # A completion's first token follows the prompt, whatever stands in front of it.
+  return jnp.where((places == 0)[..., None], last, before), tokens

@@ -77,14 +77,16 @@ def test_a_compilation_is_made_anew_at_every_repeat(small):
 
 def test_a_few_completions_at_a_time_are_the_work_of_batches(small):
   small.update({'in_flight': 2, 'min_new_tokens': 3})
-  batches = harness.in_batches(small)
-  assert (batches.in_flight, batches.batch, small.batch) == (0, 1, 0)
   module = importlib.import_module('experiments.bench.sampler')
+  batches = module.in_batches(small)
+  assert (batches.in_flight, batches.batch, small.batch) == (0, 1, 0)
   for config in (small, batches):
     assert 4 * 3 <= module.build(config)()['tokens'] <= 4 * 8
   small.in_flight = 3
-  with pytest.raises(harness.Failed, match=r'multiple of group_size \(2\); it is 3'):
-    harness.in_batches(small)
+  with pytest.raises(
+    harness.Failed, match=r'in_flight is 3; expected a multiple of group_size \(2\)'
+  ):
+    module.in_batches(small)
 
 
 def test_ragged_completions_have_uniform_lengths():
@@ -97,6 +99,18 @@ def test_ragged_completions_have_uniform_lengths():
   assert set(counts) == {3, 4, 5, 6, 7, 8}
   expected = 1024 / 6
   assert sum((n - expected) ** 2 / expected for n in counts.values()) < 20.5  # p = 0.001, 5 free
+
+
+def test_an_update_in_buckets_counts_the_tokens_that_are_there_and_is_compared():
+  sizes = ['--workload.min_new_tokens=2', '--workload.bucket=4', '--repeats=1', '--warmup=0']
+  line = the_line(command('experiments.bench.update', '--model=tiny', *sizes))
+  assert line['ratio'] > 0 and line['padded']['tokens_per_s'] > 0
+  config = workload.tiny()
+  config.update({'min_new_tokens': 2, 'bucket': 4})
+  lengths = np.asarray((library.rollout(config).completion >= 0).sum(-1))
+  assert lengths.min() >= 2 and lengths.max() <= 8 and len(set(lengths.ravel())) > 1
+  run = importlib.import_module('experiments.bench.update').build(config)
+  assert run()['tokens'] == 4 * 4 + lengths.sum()
 
 
 @pytest.mark.parametrize('name', workload.MODELS)

@@ -196,12 +196,15 @@ def test_several_updates_a_batch_with_kl_and_entropy_terms(tmp_path):
     ({'rl.max_new_tokens': 10}, 'less than a worked solution'),
     ({'warm_start.width': 20}, 'warm_start.width'),
     ({'method': 'grppo'}, "Did you mean 'grpo'"),
+    ({'rl.optimizer.name': 'moun'}, "no optimizer 'moun'. Did you mean 'muon'"),
+    ({'warm_start.optimizer.name': 'adamx'}, "Did you mean 'adamw'"),
     ({'task': 'colum_addition'}, "Did you mean 'column_addition'"),
     ({'rl.temperature': 0.0}, 'must be positive'),
     ({'mesh.tensor': 3}, 'needs 3 devices'),
     ({'model.num_kv_heads': 3}, 'must be a multiple'),
     ({'method': 'rloo', 'rl.epochs': 2}, 'one update a batch'),
     ({'rl.steps': -1}, 'must be at least 0'),
+    ({'rl.bucket': -8}, 'rl.bucket is -8'),
     ({'init': '/nowhere'}, 'No checkpoint at'),
     ({'task_kwargs.min_digits': 1, 'task_kwargs.max_digits': 1}, 'ask for fewer'),
   ],
@@ -275,6 +278,26 @@ def test_sigterm_saves_and_leaves_with_the_shells_status(tmp_path):
   assert process.returncode == 128 + signal.SIGTERM, errors
   assert 'the same command continues from there' in errors
   assert 'Traceback' not in errors
+
+
+@pytest.mark.parametrize('minibatches', [1, 2])
+def test_packed_updates_are_those_of_padded_ones(finished, tmp_path, minibatches):
+  workdir, config, _ = finished
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.init = str(workdir / 'warm_start')
+    config.rl.update({'steps': 1, 'minibatches': minibatches, 'bucket': 0, 'microbatches': 2})
+    config.entropy_coef = 0.1  # a gradient, though so small a model earns no reward
+  train(config, tmp_path / 'padded')
+  with config.unlocked():
+    config.rl.bucket = 8
+  train(config, tmp_path / 'packed')
+  expected, found = (read_metrics(tmp_path / run)['rl'][0] for run in ('padded', 'packed'))
+  assert expected['grad_norm'] > 1e-3
+  for name in ('reward', 'length', 'loss', 'entropy', 'grad_norm', 'kl_ref'):
+    assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), name
+  a, b = restore_params(tmp_path / 'padded'), restore_params(tmp_path / 'packed')
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), a, b)
 
 
 def test_base_lists_every_argument_of_a_method_and_task():

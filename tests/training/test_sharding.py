@@ -148,6 +148,54 @@ def test_like_params_follows_paths_and_shapes():
   assert found['factored']['w'] == found['count'] == sharding.replicated(mesh)
 
 
+OPTIMIZERS = {
+  'muon': training.optimizers.muon(0.1, MODEL.specs),
+  'adafactor': training.optimizers.adafactor(0.1, MODEL.specs),  # all too small for factors
+  'factored': training.optimizers.adafactor(0.1, MODEL.specs, least_side=8),
+}
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_any_optimizers_state_follows_its_parameters_and_its_step_is_that_of_one_device(name):
+  tx = OPTIMIZERS[name]
+  grads = jax.tree.map(jnp.cos, params())
+
+  def stepped(mesh):
+    where = sharding.params(MODEL.specs, mesh)
+    placed, given = jax.device_put((params(), grads), (where, where))
+    state_where = sharding.like_params(jax.eval_shape(tx.init, placed), placed, where, mesh)
+    state = jax.jit(tx.init, out_shardings=state_where)(placed)
+
+    def step(params, grads, state):
+      updates, state = tx.update(grads, state, params)
+      return optax.apply_updates(params, updates), state
+
+    step = jax.jit(step, out_shardings=(where, state_where), compiler_options=QUICK)
+    return step(placed, given, state)
+
+  found, state = stepped(mesh_of(1, 2, 2))
+  expected, _ = stepped(mesh_of(1, 1, 1))
+  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), expected, params())
+  assert min(jax.tree.leaves(moved)) > 1e-3
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), found, expected)
+
+  query = found['layers']['query']
+  own = [
+    x
+    for path, x in jax.tree_util.tree_leaves_with_path(state)
+    if jax.tree_util.keystr(path).endswith("['layers']['query']") and x.size > 1
+  ]
+  if name == 'factored':
+    assert [x.shape for x in own] == [(1, 8), (1, 16)]  # rows and columns of [8, 4 * 4]
+    assert all(x.sharding.is_fully_replicated for x in own)
+  else:
+    assert [x.shape for x in own] == [query.shape]
+    assert (
+      own[0].sharding.spec == query.sharding.spec == PartitionSpec(None, 'fsdp', 'tensor', None)
+    )
+    assert own[0].addressable_shards[0].data.shape == (1, 4, 2, 4)
+
+
 def test_params_maps_logical_names_by_rules():
   mesh = sharding.make_mesh(2, 1, 2)
   specs = {'a': models.Spec((4, 6, 5), ('embed', 'heads', None), 1.0)}
