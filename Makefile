@@ -8,12 +8,15 @@ CONFIG ?= configs/quickstart.py
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: train test test-fast lint install install-test clean
+.PHONY: train test test-fast test-nightly lint install install-test clean
 
 train: $(VENV)/.installed
 	$(BIN)/python -m experiments.train --config=$(CONFIG) $(ARGS)
 
 test: lint
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not nightly' $(ARGS)
+
+test-nightly: lint
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-fast: $(VENV)/.installed-test

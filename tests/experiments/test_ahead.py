@@ -65,6 +65,7 @@ def test_a_step_is_drawn_by_the_policy_of_k_steps_before(k, expected):
   assert [ahead.version(step, k) for step in range(1, 6)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'k, devices, refill, mesh', [(1, 0, 0, 1), (2, 0, 1, 4), (1, 1, 0, 1), (3, 2, 1, 2)]
 )
@@ -118,6 +119,7 @@ def test_a_run_says_how_stale_it_is_and_corrects_for_it(finished):
   assert all(0 <= r['loss/importance_capped'] < 0.5 for r in records)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_the_policies_before_its_own(tmp_path):
   config = staleness(2, checkpoint__every=1, rl__steps=3, eval__every=0)
   train(config, tmp_path / 'run')
@@ -160,6 +162,7 @@ def assert_same_run(found, expected, config):
   assert (found / 'samples.jsonl').read_bytes() == (expected / 'samples.jsonl').read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('step, saved', [(1, True), (3, True), (4, False)])
 def test_left_anywhere_it_ends_like_the_undisturbed_run(
   finished, tmp_path, monkeypatch, step, saved
@@ -170,6 +173,7 @@ def test_left_anywhere_it_ends_like_the_undisturbed_run(
   assert_same_run(tmp_path / 'run', workdir, config)
 
 
+@pytest.mark.slow
 def test_left_early_at_staleness_three_with_refills_and_an_adapter(finished, tmp_path, monkeypatch):
   workdir, _ = finished
   config = staleness(3, init=str(workdir / 'warm_start'), rl__refill=1, lora__rank=2, rl__steps=6)
@@ -182,6 +186,7 @@ def test_left_early_at_staleness_three_with_refills_and_an_adapter(finished, tmp
   assert [r['staleness'] for r in once] == [0, 1, 2, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_devices_set_apart_change_where_and_not_what(finished, tmp_path, monkeypatch):
   workdir, _ = finished
   config = staleness(1, 1)
@@ -190,6 +195,7 @@ def test_devices_set_apart_change_where_and_not_what(finished, tmp_path, monkeyp
   assert_same_run(tmp_path / 'run', workdir, config)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_meshes_of_both_kinds_change_where_and_not_what(finished, tmp_path):
   workdir, _ = finished
@@ -200,6 +206,7 @@ def test_meshes_of_both_kinds_change_where_and_not_what(finished, tmp_path):
       assert a[name] == pytest.approx(b[name], rel=1e-3), name
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_thread_ends_the_run_with_its_own_words(finished, tmp_path, monkeypatch):
   workdir, _ = finished
   calls, verify = [], verifiers.verify
@@ -222,6 +229,7 @@ def test_a_fault_of_the_thread_ends_the_run_with_its_own_words(finished, tmp_pat
   same_params(tmp_path / 'run', workdir)
 
 
+@pytest.mark.slow
 def test_off_it_leaves_no_trace(finished, tmp_path):
   workdir, _ = finished
   config = staleness(0, init=str(workdir / 'warm_start'), rl__steps=1)
@@ -325,6 +333,7 @@ def start(workdir):
   )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_terminated_and_killed_it_ends_like_the_undisturbed_run(tmp_path):
   # In processes of its own kind, too: the number of CPU devices changes the order of sums.
@@ -344,6 +353,7 @@ def test_terminated_and_killed_it_ends_like_the_undisturbed_run(tmp_path):
   assert_same_run(tmp_path / 'run', tmp_path / 'undisturbed', tiny())
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_processes_share_their_devices_with_the_sampler(finished, tmp_path):
   workdir, _ = finished

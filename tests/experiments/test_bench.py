@@ -50,6 +50,7 @@ def small():
   return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', TOKENS)
 def test_a_repeat_counts_the_tokens_of_its_workload_and_can_be_repeated(name, small):
   module = importlib.import_module(f'experiments.bench.{name}')
@@ -75,6 +76,7 @@ def test_a_compilation_is_made_anew_at_every_repeat(small):
   assert counts[0] == counts[1] >= 3
 
 
+@pytest.mark.slow
 def test_a_few_completions_at_a_time_are_the_work_of_batches(small):
   small.update({'in_flight': 2, 'min_new_tokens': 3})
   module = importlib.import_module('experiments.bench.sampler')
@@ -101,6 +103,7 @@ def test_ragged_completions_have_uniform_lengths():
   assert sum((n - expected) ** 2 / expected for n in counts.values()) < 20.5  # p = 0.001, 5 free
 
 
+@pytest.mark.slow
 def test_an_update_in_buckets_counts_the_tokens_that_are_there_and_is_compared():
   sizes = ['--workload.min_new_tokens=2', '--workload.bucket=4', '--repeats=1', '--warmup=0']
   line = the_line(command('experiments.bench.update', '--model=tiny', *sizes))
@@ -152,6 +155,7 @@ def interpreter(tmp_path):
   return path
 
 
+@pytest.mark.slow
 def test_sampler_command_prints_one_json_line_with_the_ratio_to_a_peer(interpreter):
   line = the_line(
     command(

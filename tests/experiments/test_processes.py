@@ -122,6 +122,7 @@ def test_two_processes_train_like_one(undisturbed, tmp_path):
     assert (undisturbed / name).exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('killed', [0, 1])
 def test_signals_and_deaths_end_all_and_the_restart_ends_like_the_undisturbed_run(

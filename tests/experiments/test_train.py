@@ -280,6 +280,7 @@ def test_sigterm_saves_and_leaves_with_the_shells_status(tmp_path):
   assert 'Traceback' not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('minibatches', [1, 2])
 def test_packed_updates_are_those_of_padded_ones(finished, tmp_path, minibatches):
   workdir, config, _ = finished

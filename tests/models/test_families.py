@@ -93,6 +93,7 @@ def test_the_cache_gives_the_logits_of_plain_loops(name, layers_in, checkpoint, 
     same(found[:, 0], expected(name)[np.arange(3), at])
 
 
+@pytest.mark.slow
 def test_a_loop_over_layers_draws_what_the_unrolled_program_draws(checkpoint, monkeypatch):
   config, params = huggingface.load(checkpoint('gemma3'))
   prompt = jnp.asarray(np.where(np.arange(8)[None] < [[3], [0]], -1, TOKENS[:2, :8]))
@@ -121,6 +122,7 @@ def deep_step(layers):
   return model.apply, (params, jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1), jnp.int32), cache)
 
 
+@pytest.mark.slow
 def test_the_program_of_a_decoding_step_does_not_grow_with_the_depth():
   def equations(layers):
     apply, arguments = deep_step(layers)

@@ -81,6 +81,7 @@ def a_batch():
   return METHOD.prepare((), toys.as_batch(toys.problem(3, [2] * 8), 'groups'))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', [MODEL, DEEP], ids=['unrolled', 'scanned'])
 def test_an_untrained_adapter_is_the_base_to_the_last_bit(model):
   base = base_of(model)
@@ -126,6 +127,7 @@ def test_merging_keeps_the_type_of_the_base():
   assert {x.dtype for x in jax.tree.leaves(merged)} == {jnp.dtype(jnp.bfloat16)}
 
 
+@pytest.mark.slow
 def test_gradients_follow_from_those_of_the_merged_weights():
   base, adapter, batch = base_of(), adapter_of(), a_batch()
 
@@ -181,6 +183,7 @@ def size(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 def test_the_compiled_step_holds_one_base_and_neither_its_gradient_nor_its_moments():
   """The same step on all parameters writes base, gradient and both moments."""
   config = dataclasses.replace(CONFIG, dim=64, ff_dim=256, num_layers=5)
@@ -233,11 +236,13 @@ def assert_same_step(found, expected):
     assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('parts', [2, 4])
 def test_microbatches_change_no_gradient(parts):
   assert_same_step(one_step(parts), one_step(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(2, 2, 1), (1, 2, 2)])
 def test_a_mesh_gives_the_step_of_one_device(shape):
   mesh = sharding.make_mesh(*shape)
@@ -249,6 +254,7 @@ def test_a_mesh_gives_the_step_of_one_device(shape):
   assert factors['b'].sharding.shard_shape(factors['b'].shape) == (2, RANK, 4 // tensor, 6)
 
 
+@pytest.mark.slow
 def test_the_sampler_and_the_scorer_agree():
   params = join(base_of(), adapter_of())
   prompt = toys.problem(3, [2] * 4)['prompt'][::2]

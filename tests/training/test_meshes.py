@@ -54,6 +54,7 @@ def test_eight_devices_give_the_twenty_steps_of_one(one_device, tmp_path, mesh):
   assert_equal(finish(start(out, mesh), out), one_device)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('mesh', [(2, 2, 2), (1, 4, 2)])
 def test_two_processes_of_four_devices_give_the_twenty_steps_of_one(one_device, tmp_path, mesh):
