@@ -173,6 +173,7 @@ def test_left_anywhere_it_ends_like_the_undisturbed_run(
   assert_same_run(tmp_path / 'run', workdir, config)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_left_early_at_staleness_three_with_refills_and_an_adapter(finished, tmp_path, monkeypatch):
   workdir, _ = finished

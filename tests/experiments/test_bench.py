@@ -103,6 +103,7 @@ def test_ragged_completions_have_uniform_lengths():
   assert sum((n - expected) ** 2 / expected for n in counts.values()) < 20.5  # p = 0.001, 5 free
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_an_update_in_buckets_counts_the_tokens_that_are_there_and_is_compared():
   sizes = ['--workload.min_new_tokens=2', '--workload.bucket=4', '--repeats=1', '--warmup=0']
