@@ -18,7 +18,8 @@ HERE = pathlib.Path(__file__).parent
 PAGE, REPORTS = HERE / 'tpu.md', HERE / 'tpu.jsonl'
 START, END = '<!-- tables: python docs/tpu_table.py -->', '<!-- end of the tables -->'
 
-# Slices by the names they are rented by, prompts of a step, and tokens of a completion.
+# Slices by the names they are rented by, prompts of a step with 8 completions each, and the tokens
+# of a completion.
 SLICES = {
   'v5e-8': ('v5e:2x4', 64, 1024),
   'v5e-32': ('v5e:4x8', 128, 1024),
@@ -27,7 +28,7 @@ SLICES = {
   'v6e-64': ('v6e:8x8', 256, 2048),
 }
 _MEMORY = (
-  'slice | mesh | prompts x 8, tokens | parts | sampler: weights | cache | temporaries | total'
+  'slice | mesh | rows, tokens | parts | sampler: weights | cache | temporaries | total'
   ' | step: weights, optimizer | temporaries | total | fits in'
 )
 _TRAFFIC = (
@@ -35,49 +36,49 @@ _TRAFFIC = (
   ' | all-reduce | reduce-scatter | others | compile, s of CPU'
 )
 
-# By model and slice: mesh.data, mesh.tensor (fsdp takes what they leave), microbatches, and further
-# overrides. The fewest microbatches that fit.
-ROWS: dict[str, dict[str, tuple[int, int, int, dict[str, Any]]]] = {
+# By model and slice: mesh.data, mesh.tensor (fsdp takes what they leave), microbatches, and where
+# nothing else would do further values. Few microbatches, as each gathers the weights anew.
+ROWS: dict[str, dict[str, tuple]] = {
   'qwen2.5-0.5b': {
-    'v5e-8': (1, 1, 8, {}),
-    'v5e-32': (1, 1, 4, {}),
-    'v5e-256': (2, 1, 2, {}),
-    'v5p-64': (1, 1, 4, {}),
-    'v6e-64': (1, 1, 4, {}),
+    'v5e-8': (1, 1, 4),
+    'v5e-32': (1, 1, 2),
+    'v5e-256': (2, 1, 1),
+    'v5p-64': (1, 1, 2),
+    'v6e-64': (1, 1, 2),
   },
   'qwen2.5-1.5b': {
-    'v5e-8': (1, 1, 8, {}),
-    'v5e-32': (1, 1, 4, {}),
-    'v5e-256': (1, 1, 2, {}),
-    'v5p-64': (1, 1, 4, {}),
-    'v6e-64': (1, 1, 4, {}),
+    'v5e-8': (1, 1, 4),
+    'v5e-32': (1, 1, 2),
+    'v5e-256': (1, 1, 1),
+    'v5p-64': (1, 1, 2),
+    'v6e-64': (1, 1, 2),
   },
   'qwen2.5-7b': {
-    'v5e-8': (1, 4, 32, {}),
-    'v5e-32': (1, 4, 16, {}),
-    'v5e-256': (1, 4, 8, {}),
-    'v5p-64': (1, 1, 8, {}),
-    'v6e-64': (1, 2, 8, {}),
+    # A microbatch holds whole groups, and one of 8 takes 17.9 GiB.
+    'v5e-8': (1, 4, 64, {'rl.prompts': 128, 'rl.group_size': 4}),
+    'v5e-32': (1, 4, 8),
+    'v5e-256': (1, 4, 4),
+    'v5p-64': (1, 1, 4),
+    'v6e-64': (1, 2, 8),
   },
 }
+_DEFAULTS = {('mesh.data', 1), ('mesh.tensor', 1), ('rl.max_new_tokens', 1024)}
 
 
 def command(model: str, name: str) -> list[str]:
   """The command of a row, as its user would type it."""
   topology, prompts, completion = SLICES[name]
-  data, tensor, microbatches, more = ROWS[model][name]
+  data, tensor, microbatches, *more = ROWS[model][name]
   values = {'mesh.data': data, 'mesh.tensor': tensor, 'rl.prompts': prompts}
   values |= {'rl.max_new_tokens': completion, 'rl.microbatches': microbatches}
-  values |= {'rl.gather_to_sample': True} | more
+  values |= {'rl.gather_to_sample': True}
+  values |= more[0] if more else {}
   return [
     *('python', '-m', 'experiments.compile'),
     f'--config=configs/shapes.py:{model}',
     f'--topology={topology}',
     *(f'--config.{key}={value}' for key, value in values.items() if (key, value) not in _DEFAULTS),
   ]
-
-
-_DEFAULTS = {('mesh.data', 1), ('mesh.tensor', 1), ('rl.max_new_tokens', 1024)}
 
 
 def report(words: list[str]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def tables(model: str) -> Iterator[str]:
   for name, found in reports.items():
     for program, each in found['programs'].items():
       if not each['fits']:
-        yield f'{name}: the {program} does not fit. {each.get("refused", "")}'
+        yield f'{name}: the {program} does not fit. {each.get("refused", "See its total.")}'
         yield ''
   yield '```sh'
   yield from (found['command'] for found in reports.values())
@@ -126,7 +127,7 @@ def _memory(name, found):
   return [
     f'{name} (`{found["topology"]}`)',
     ' x '.join(str(size) for size in found['mesh'].values()),
-    f'{found["prompts"]}, {prompt} + {completion}',
+    f'{found["prompts"]} x {found["rows"] // found["prompts"]}, {prompt} + {completion}',
     str(found['microbatches']),
     _gib(sampler['weights']),
     _gib(sampler['cache']),
