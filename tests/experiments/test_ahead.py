@@ -106,6 +106,7 @@ def test_devices_set_apart_sample_and_no_others():
   assert build.sampler_parts(staleness(1), shared) is shared
 
 
+@pytest.mark.slow
 def test_a_run_says_how_stale_it_is_and_corrects_for_it(finished):
   workdir, config = finished
   records = each_step_once(workdir, config)['rl']

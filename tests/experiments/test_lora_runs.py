@@ -44,6 +44,7 @@ def names(path):
   }
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_the_adapter_and_the_warm_start_the_base(finished):
   workdir, config, _ = finished
   parts = build.check(config)
@@ -72,6 +73,7 @@ def test_the_run_learns_in_the_adapter_alone(finished):
   assert all(not np.any(leaf['b']) for leaf in first['layers'].values())
 
 
+@pytest.mark.slow
 def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkeypatch):
   workdir, config, _ = finished
   log, stop = Journal.step, {'now': False}

@@ -162,6 +162,7 @@ def test_joining_copies_nothing():
   assert joined['embedding'] is base['embedding']
 
 
+@pytest.mark.slow
 def test_a_train_step_moves_the_adapter_and_reads_the_base_where_it_lies():
   base, adapter, batch = base_of(), adapter_of(), a_batch()
   before = jax.tree.map(np.array, base)

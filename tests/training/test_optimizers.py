@@ -270,6 +270,7 @@ def start(specs):
   return models.init(jax.random.key(0), specs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', [optimizers.muon, optimizers.adafactor])
 @pytest.mark.parametrize('specs', [SPECS, LORA], ids=['all', 'adapter'])
 def test_a_decoder_or_its_adapter_learns_a_sentence(make, specs):

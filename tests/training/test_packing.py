@@ -140,6 +140,7 @@ def test_gradient_and_metrics_are_those_of_the_padded_batch(name):
     assert float(seen[key]) == pytest.approx(float(value), rel=1e-5, abs=1e-6), key
 
 
+@pytest.mark.slow
 def test_one_completion_a_prompt_is_cut_to_the_longest():
   given = batch(prompts=6, group=1)
   given = given.replace(completion=given.completion.at[..., 7:].set(-1))

@@ -99,6 +99,7 @@ def drawn(shape):
 MESHES = [(2, 2, 1), (1, 1, 2), (2, 1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', MESHES)
 def test_a_mesh_gives_the_gradient_and_metrics_of_one_device(shape):
   (grads, metrics), state = trained(shape)
@@ -310,6 +311,7 @@ def abstract_batch(mesh):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(1, 4, 1), (1, 2, 2)])
 def test_the_head_travels_once_however_many_chunks_it_meets(shape):
   mesh = sharding.make_mesh(*shape)
