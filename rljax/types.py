@@ -8,6 +8,7 @@ rows whose `group` says which of them answer the same prompt. `T` is the complet
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -85,7 +86,7 @@ class Term(NamedTuple):
 
 
 class Method(NamedTuple):
-  """A method of policy optimisation as four functions.
+  """A method of policy optimisation as functions.
 
   Attributes:
     init: `() -> state`, any pytree; `()` where there is none.
@@ -93,9 +94,19 @@ class Method(NamedTuple):
     terms: `{name: Term}`; the loss is their sum.
     measure: `(state, scores, batch) -> (state, batch)`, once per optimizer step, without gradient,
       on the whole step's scores; None if the loss is linear in the rows.
+    statistics: further numbers per token from the policy's logits that the terms read as
+      `scores.extras`: `(logits [C, V], targets [C]) -> [C]` by name, from `rljax.vocabulary`.
+    reads: what `prepare` reads of the policy before its update: 'logp', 'entropy' or a name of
+      `statistics`; it is found in `batch.extras` as 'old_entropy' and so on, and as `old_logp`.
+    critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
+      an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
+      what it says now is `scores.values`. Empty: there is none.
   """
 
   init: Callable[[], Any]
   prepare: Callable[[Any, Batch], tuple[Any, Batch]]
   terms: Mapping[str, Term]
   measure: Callable[[Any, Scores, Batch], tuple[Any, Batch]] | None = None
+  statistics: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType({})
+  reads: tuple[str, ...] = ()
+  critic: Mapping[str, Term] = MappingProxyType({})
