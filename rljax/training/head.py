@@ -52,9 +52,7 @@ def per_token(
     # Strided, because a contiguous cut of an axis that is sharded makes the compiler replicate it.
     return a.reshape(-1, pieces, *a.shape[1:]).swapaxes(0, 1)
 
-  @functools.partial(
-    jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(*kept)
-  )
+  @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(*kept))
   def piece(part):
     x, targets = part
     logits = checkpoint_name(unembed(params, x).astype(jnp.float32), 'logits')
