@@ -98,7 +98,7 @@ class Method(NamedTuple):
       `scores.extras`: `(logits [C, V], targets [C]) -> [C]` by name, from `rljax.vocabulary`.
     reads: what `prepare` reads of the policy before its update: 'logp', 'entropy' or a name of
       `statistics`; it is found in `batch.extras` as 'old_entropy' and so on, and as `old_logp`.
-    needs: what `prepare` reads in `batch.extras` beside that and `correct`, and a rollout must bring.
+    needs: what `prepare` reads in `batch.extras` beside that and `correct`; a rollout brings it.
     critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
       an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
       what it says now is `scores.values`. Empty: there is none.
