@@ -134,8 +134,7 @@ def entropy_balance(*, limit: float = 5.0, decay: float = 0.99, initial: float =
 
   def update(averages, entropies):
     chex.assert_shape(entropies, (2,))
-    new = decay * averages + (1 - decay) * entropies
-    sft_change, rl_change = new - averages
-    return new, entropy_weight(sft_change, rl_change, limit=limit)
+    sft_change, rl_change = changes = (1 - decay) * (entropies - averages)
+    return averages + changes, entropy_weight(sft_change, rl_change, limit=limit)
 
   return Controller(lambda: jnp.full((2,), initial), update)

@@ -86,6 +86,6 @@ def _outcome(correct, answered, characters, failed, length_penalty):
   reward = jnp.where(answered > 0, (correct > 0).astype(stats.as_float(correct).dtype), -0.5)
   if length_penalty:
     characters = stats.as_float(characters)
-    judged &= characters > 0  # the source divides by 0 there and catches it
-    reward -= length_penalty / (jnp.maximum(characters, 1) / 4)
+    judged = judged & (characters > 0)  # the source divides by 0 there and catches it
+    reward = reward - length_penalty / (jnp.maximum(characters, 1) / 4)
   return reward, judged

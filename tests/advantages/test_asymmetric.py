@@ -60,7 +60,7 @@ def test_dads_equals_a_loop(dtype, tolerance):
 def test_stcr_equals_a_loop(dtype, tolerance, base):
   for where in (WHERE, np.ones(SHAPE)):
     expected = slow_stcr(CORRECT, LENGTHS, where, base)
-    assert (expected > 1).sum() > 10
+    assert (expected > 1).sum() > 5
     found = run(lambda c, n, w: advantages.stcr(c, n, w, base=base), dtype, CORRECT, LENGTHS, where)
     assert_close(found, expected, tolerance)
     # Most of a weight is its 1: what is added to it has to be right by itself.

@@ -14,12 +14,10 @@ from rljax.types import Method, Scores, Term
 INNER = {'reasoning': methods.grpo(), 'perception': methods.reinforce()}
 
 
-def start(seed=0, rewards=(None, None)):
+def start():
   batches, scores = {}, {}
   for k, name in enumerate(INNER):
-    p = problem(seed + k, [4, 4], keep=True)
-    p = p if rewards[k] is None else {**p, 'rewards': np.full(8, rewards[k])}
-    logp, batches[name] = as_batch(p, 'groups')
+    logp, batches[name] = as_batch(problem(k, [4, 4], keep=True), 'groups')
     scores[name] = Scores(logp)
   return scores, batches
 
