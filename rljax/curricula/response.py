@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from rljax import stats
 from rljax.controllers import Controller
 
-_GRID = 25  # points along an axis, odd, so that a grid contains its centre
-_LEVELS = 12  # of refinement, each by a factor of 3
+_SLOPES, _MIDDLES = 25, 121  # points of a grid; odd, so that it contains its centre
+_LEVELS = 16  # of refinement, each by a factor of 2
 _SLOWEST = 0.1  # a k below which the curve is a straight line on [0, 1]
 
 
@@ -73,7 +73,7 @@ def seele_fit(
 
   same = (rates[:, :, None] == rates[:, None, :]) & real[:, None, :]
   means = stats.mean(jnp.broadcast_to(accuracies[:, None, :], same.shape), same, axis=-1)
-  earlier = jnp.tril(jnp.ones_like(same[0]), -1)
+  earlier = jnp.tril(jnp.ones_like(same), -1)
   first = real & ~jnp.any(same & earlier, axis=-1)
   return jax.vmap(lambda p, y, w: _least_squares(p, y, w, k_max))(rates, means, first)
 
@@ -164,8 +164,6 @@ def seele_memory(prompts: int) -> Controller:
 
 def _least_squares(rates, accuracies, real, k_max):
   """k, mu and b of the best curve through the real points, `[M]`."""
-  axis = jnp.linspace(-1, 1, _GRID, dtype=rates.dtype)
-
   def error(log_k, middle):
     k = jnp.exp(log_k)
     # Both tails of the sigmoid: 1 - s has no digits left where s is 1.
@@ -181,14 +179,15 @@ def _least_squares(rates, accuracies, real, k_max):
 
   def refine(best, scale):
     log_k, middle, _ = best
-    ks = jnp.clip(log_k + scale * axis * (high - low) / 2, low, high)
-    middles = jnp.clip(middle + scale * axis * 1.5, -1, 2)
+    slopes, offsets = (jnp.linspace(-1, 1, n, dtype=rates.dtype) for n in (_SLOPES, _MIDDLES))
+    ks = jnp.clip(log_k + scale * slopes * (high - low) / 2, low, high)
+    middles = jnp.clip(middle + scale * offsets * 1.5, -1, 2)
     errors, b = on_grid(ks, middles)
     i, j = jnp.unravel_index(jnp.argmin(errors), errors.shape)
     return (ks[i], middles[j], b[i, j]), None
 
   start = ((low + high) / 2, jnp.full_like(low, 0.5), jnp.zeros_like(low))
   start = jax.tree.map(lambda x: x.astype(rates.dtype), start)
-  scales = 3.0 ** -jnp.arange(_LEVELS, dtype=rates.dtype)
+  scales = 2.0 ** -jnp.arange(_LEVELS, dtype=rates.dtype)
   (log_k, middle, b), _ = jax.lax.scan(refine, start, scales)
   return Fit(jnp.exp(log_k), -middle, b)

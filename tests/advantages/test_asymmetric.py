@@ -89,7 +89,7 @@ def test_stcr_of_a_thousand_tokens_too_many_is_nearly_off():
 
 
 def test_stcr_is_one_without_a_right_answer_and_never_above_two():
-  lengths = jnp.array([[1.0, 1e6]])
+  lengths = jnp.array([[1.0, 1e7]])
   np.testing.assert_array_equal(advantages.stcr(jnp.zeros((1, 2)), lengths), 1.0)
   np.testing.assert_array_equal(advantages.stcr(jnp.array([[1.0, 0.0]]), lengths)[0], [1.0, 2.0])
 
