@@ -164,6 +164,7 @@ def seele_memory(prompts: int) -> Controller:
 
 def _least_squares(rates, accuracies, real, k_max):
   """k, mu and b of the best curve through the real points, `[M]`."""
+
   def error(log_k, middle):
     k = jnp.exp(log_k)
     # Both tails of the sigmoid: 1 - s has no digits left where s is 1.
