@@ -153,9 +153,14 @@ def test_cutting_into_microbatches_changes_nothing(name):
   scores, batches = start(problems(1), 'groups')
   method = METHODS[name]
   (loss, _), gradient = result(name, scores, batches)
-  state, batches = method.prepare(method.init(), batches)
-  _, batches = method.measure(state, scores, batches)
-  weights = training.weigh(method, batches)
+
+  @jax.jit
+  def whole_step(scores, batches):
+    state, batches = method.prepare(method.init(), batches)
+    _, batches = method.measure(state, scores, batches)
+    return batches, training.weigh(method, batches)
+
+  batches, weights = whole_step(scores, batches)
   pieces = cut(scores, 2), cut(batches, 2), cut(weights, 2)
   part = jax.jit(jax.value_and_grad(lambda s, b, w: training.total(method, s, b, w)[0]))
   found, slopes = 0.0, []
