@@ -15,6 +15,9 @@ MODULES = sorted((ROOT / 'rljax').rglob('*.py'))
 ARRAYS = {
   'advantages',
   'aggregation',
+  'balance',
+  'controllers',
+  'curricula',
   'divergences',
   'evaluation',
   'groups',

@@ -4,6 +4,8 @@ Group functions take `[..., G]` and go through `rljax.groups.per_group`; batch f
 tokens.
 """
 
+from rljax.advantages.asymmetric import dads as dads
+from rljax.advantages.asymmetric import stcr as stcr
 from rljax.advantages.batch import outcome_to_tokens as outcome_to_tokens
 from rljax.advantages.batch import reinforce_pp as reinforce_pp
 from rljax.advantages.batch import reward_to_go as reward_to_go

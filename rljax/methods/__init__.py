@@ -1,5 +1,8 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.apo import apo as apo
+from rljax.methods.calibrl import calibrl as calibrl
+from rljax.methods.cft import cft as cft
 from rljax.methods.combinators import plus as plus
 from rljax.methods.combinators import stateless as stateless
 from rljax.methods.combinators import together as together
@@ -7,12 +10,19 @@ from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
 from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
 from rljax.methods.dapo import dapo as dapo
+from rljax.methods.ghpo import ghpo as ghpo
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
 from rljax.methods.gspo import gspo as gspo
+from rljax.methods.one_shot import one_shot as one_shot
+from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
+from rljax.methods.recap import recap as recap
+from rljax.methods.red import red as red
+from rljax.methods.red import red_sft as red_sft
 from rljax.methods.reinforce import reinforce as reinforce
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
+from rljax.methods.seele import seele as seele
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms

@@ -1,6 +1,8 @@
 """Policy losses per token, or per sequence for a `[..., 1]` ratio; `aggregation` weighs them."""
 
+from rljax.surrogates.calibrated import calibrated as calibrated
 from rljax.surrogates.clipped import clip_fraction as clip_fraction
 from rljax.surrogates.clipped import clipped as clipped
 from rljax.surrogates.clipped import dual_clipped as dual_clipped
+from rljax.surrogates.offline import policy_shift as policy_shift
 from rljax.surrogates.reinforce import reinforce as reinforce
