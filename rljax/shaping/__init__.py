@@ -3,3 +3,4 @@
 from rljax.shaping.overlong import soft_overlong as soft_overlong
 from rljax.shaping.truncation import mask_truncated as mask_truncated
 from rljax.shaping.truncation import zero_truncated as zero_truncated
+from rljax.shaping.unlikeliness import unlikeliness as unlikeliness
