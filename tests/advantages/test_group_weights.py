@@ -139,7 +139,10 @@ def test_difficulty_of_perfect_and_of_no_overlap():
 
 
 WEIGHTS = [
-  *(lambda x, w, fn=fn: fn(x, (x > 5).astype(x.dtype), w, max_length=LIMIT) for fn in ADORA.values()),
+  *(
+    lambda x, w, fn=fn: fn(x, (x > 0.5).astype(x.dtype), w, max_length=LIMIT)
+    for fn in ADORA.values()
+  ),
   advantages.uncertainty_weight,
   *(fn for fn, _ in DIFFICULTY.values()),
 ]
