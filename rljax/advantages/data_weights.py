@@ -20,11 +20,11 @@ class CategoryMeans(NamedTuple):
 
   Attributes:
     mean: `[C]`, over all that was seen; 0 where nothing was.
-    count: `[C]`, how many values that were.
+    seen: `[C]`, how many values that were.
   """
 
   mean: jax.Array
-  count: jax.Array
+  seen: jax.Array
 
 
 def clause_similarity(
@@ -87,16 +87,16 @@ def update_category_means(
   x, real = stats.as_float(x), stats.is_real(x, where)
   member = _members(state, category) & real[..., None]
   every = tuple(range(x.ndim))
-  seen = jnp.sum(member, axis=every).astype(x.dtype)
+  new = jnp.sum(member, axis=every).astype(x.dtype)
   x = jnp.broadcast_to(x[..., None], member.shape)
   total = jnp.sum(jnp.where(member, x, 0), axis=every)
-  count = state.count + seen
-  return CategoryMeans(state.mean + (total - seen * state.mean) / jnp.maximum(count, 1), count)
+  seen = state.seen + new
+  return CategoryMeans(state.mean + (total - new * state.mean) / jnp.maximum(seen, 1), seen)
 
 
 def category_mean(state: CategoryMeans, category: jax.Array, otherwise: jax.Array) -> jax.Array:
   """Mean of each one's category, and `otherwise` where nothing of it was seen; all `[...]`."""
-  member = _members(state, category) & (state.count > 0).reshape((1,) * category.ndim + (-1,))
+  member = _members(state, category) & (state.seen > 0).reshape((1,) * category.ndim + (-1,))
   means = jnp.sum(jnp.where(member, jnp.broadcast_to(state.mean, member.shape), 0), axis=-1)
   return jnp.where(jnp.any(member, axis=-1), means, otherwise)
 

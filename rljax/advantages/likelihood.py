@@ -76,8 +76,8 @@ def confidence(logp: jax.Array, mask: jax.Array, *, share: float = 0.2) -> jax.A
   Source: ProGRPO, arXiv 2602.05281, a reconstruction: accounts of the paper name the least likely
   20 % and leave open whether it is this or the mean log-probability itself.
 
-  >>> confidence(jnp.log(jnp.array([[0.5, 0.9, 0.9, 0.9, 0.9, 0.9]])), jnp.ones((1, 6)))
-  Array([0.6708204], dtype=float32)
+  >>> confidence(jnp.log(jnp.array([[0.9, 0.5, 0.9, 0.9]])), jnp.ones((1, 4)))
+  Array([0.5], dtype=float32)
   """
   logp, real = stats.as_float(logp), stats.is_real(logp, mask)
   length = jnp.sum(real, axis=-1, keepdims=True)

@@ -7,7 +7,7 @@ from rljax.methods.weighted import extra, with_policy_weights
 from rljax.types import Method
 
 
-def gui_g1(*, length: float = 64.0, clip_low: float = 0.2, clip_high: float = 0.2) -> Method:
+def gui_g1(*, length: int = 64, clip_low: float = 0.2, clip_high: float = 0.2) -> Method:
   """Dr. GRPO with the loss of each prompt multiplied by its difficulty.
 
   Reads `batch.extras['difficulty']`, `[*N]`, of each sequence's prompt. The authors take it from a

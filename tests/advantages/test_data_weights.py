@@ -74,14 +74,14 @@ def test_category_means_equal_a_loop_over_all_that_was_seen(dtype, tolerance):
       state = advantages.update_category_means(state, dirty, category, jnp.asarray(where))
     expected = np.array([np.mean(seen.get(c, [0.0])) for c in range(categories)])
     assert_close(state.mean, expected, tolerance)
-    np.testing.assert_array_equal(state.count, [len(seen.get(c, [])) for c in range(categories)])
+    np.testing.assert_array_equal(state.seen, [len(seen.get(c, [])) for c in range(categories)])
     found = advantages.category_mean(state, jnp.array([2, 0, 3]), jnp.array([7.0, 8.0, 9.0], dtype))
     assert_close(found, [expected[2], expected[0], 9.0], tolerance)
 
 
 def test_initial_means_are_of_nothing():
   state = advantages.init_category_means(3)
-  np.testing.assert_array_equal(state.count, np.zeros(3))
+  np.testing.assert_array_equal(state.seen, np.zeros(3))
   category = jnp.array([[0, 2]])
   np.testing.assert_array_equal(
     advantages.category_mean(state, category, jnp.array([[5.0, 6.0]])), [[5.0, 6.0]]

@@ -115,7 +115,7 @@ def test_grpo_s_compares_with_all_batches_so_far():
   state, _ = method.prepare(method.init(), batch)
   state, prepared = method.prepare(state, batch.replace(extras=more))
   _, alone = method.prepare(method.init(), batch.replace(extras=more))
-  assert float(state['difference'].count.sum()) == 24
+  assert float(state['difference'].seen.sum()) == 24
   # The second batch is half a unit above what has been seen by then.
   ratio = np.abs(prepared.advantages).sum() / np.abs(alone.advantages).sum()
   assert ratio > 1.03
