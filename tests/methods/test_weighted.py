@@ -70,7 +70,7 @@ def test_policy_weights_need_a_policy_term():
 
 
 def test_combinators_take_advantages_per_token():
-  _, batch = start(keep=True)
+  _, batch = start(extreme=False)
   base = methods.reinforce_pp()
   _, plain = base.prepare((), batch)
   sharp = methods.with_novelty(base).prepare((), batch)[1].advantages
