@@ -32,7 +32,7 @@ def with_policy_weights(weights: Callable[[Batch], jax.Array], method: Method) -
   A weight below 0 turns the loss around as a whole, with what the clip left of it.
 
   Raises:
-    ValueError: the method has no term `policy`.
+    ValueError: the method has no term `policy`; in `prepare`, if it has such weights already.
   """
   if 'policy' not in method.terms:
     raise ValueError(
@@ -44,6 +44,11 @@ def with_policy_weights(weights: Callable[[Batch], jax.Array], method: Method) -
   def prepare(state, batch):
     found = weights(batch)
     state, batch = method.prepare(state, batch)
+    if _NAME in batch.extras:
+      raise ValueError(
+        'The batch has policy weights already. Give one with_policy_weights the product of the '
+        'weights instead of nesting two.'
+      )
     return state, batch.replace(extras={**batch.extras, _NAME: found})
 
   def value(scores, batch):

@@ -69,6 +69,13 @@ def test_policy_weights_need_a_policy_term():
     methods.with_policy_weights(lambda b: b.rewards, method)
 
 
+def test_policy_weights_are_not_nested():
+  ones = lambda b: jnp.ones_like(b.rewards)  # noqa: E731
+  method = methods.with_policy_weights(ones, methods.with_policy_weights(ones, methods.grpo()))
+  with pytest.raises(ValueError, match='the product of the weights'):
+    method.prepare((), start()[1])
+
+
 def test_combinators_take_advantages_per_token():
   _, batch = start(extreme=False)
   base = methods.reinforce_pp()
