@@ -78,9 +78,9 @@ def rank_dynamics(
     `[3]`. Velocity 0 up to `2 * stride` tokens, acceleration 0 up to `3 * stride`; all 0 for less
     than two.
 
-  Source: arXiv 2509.23808; follows the authors' metrics_utils (the ranks of all prefixes come from
-  one triangular factor instead of Gram matrices, which lose half the digits). The layer is open:
-  the paper's is not known here.
+  Source: arXiv 2509.23808; follows the authors' calculate_diffs_for_single_sample_original. Their
+  faster version takes the ranks from Gram matrices, which lose half the digits, so it differs where
+  hidden states span few directions. The layer is open: the paper's is not known here.
   """
   chex.assert_rank(hidden, 2)
   hidden = jax.lax.stop_gradient(stats.as_float(hidden))
