@@ -1,5 +1,8 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.adora import adora as adora
+from rljax.methods.adora import adora_amplified as adora_amplified
+from rljax.methods.adora import adora_language as adora_language
 from rljax.methods.apo import apo as apo
 from rljax.methods.calibrl import calibrl as calibrl
 from rljax.methods.cft import cft as cft
@@ -13,9 +16,14 @@ from rljax.methods.dapo import dapo as dapo
 from rljax.methods.ghpo import ghpo as ghpo
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
+from rljax.methods.grpo_s import grpo_s as grpo_s
+from rljax.methods.grpo_s import with_dynamic_scaling as with_dynamic_scaling
 from rljax.methods.gspo import gspo as gspo
+from rljax.methods.gui_g1 import gui_g1 as gui_g1
 from rljax.methods.one_shot import one_shot as one_shot
 from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
+from rljax.methods.progrpo import progrpo as progrpo
+from rljax.methods.q_hawkeye import q_hawkeye as q_hawkeye
 from rljax.methods.recap import recap as recap
 from rljax.methods.red import red as red
 from rljax.methods.red import red_sft as red_sft
@@ -27,3 +35,11 @@ from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
 from rljax.methods.terms import token_ratio as token_ratio
+from rljax.methods.univg import univg as univg
+from rljax.methods.unlikeliness import unlikeliness as unlikeliness
+from rljax.methods.verl import verl as verl
+from rljax.methods.verl import with_rank_bonus as with_rank_bonus
+from rljax.methods.weighted import with_advantage_weights as with_advantage_weights
+from rljax.methods.weighted import with_policy_weights as with_policy_weights
+from rljax.methods.xrpo import with_novelty as with_novelty
+from rljax.methods.xrpo import xrpo as xrpo

@@ -90,8 +90,8 @@ def sampled_logp(batch: Batch) -> jax.Array:
     return batch.old_logp
   if batch.behavior_logp is None:
     raise ValueError(
-      'A KL penalty in the reward reads batch.old_logp or batch.behavior_logp, and both are None. '
-      'Pass on what the sampler returned.'
+      'What is computed before the update reads batch.old_logp or batch.behavior_logp, and both '
+      'are None. Pass on what the sampler returned.'
     )
   return batch.behavior_logp
 

@@ -6,3 +6,4 @@ from rljax.shaping.thinking import rlsp as rlsp
 from rljax.shaping.thinking import rlsp_judged as rlsp_judged
 from rljax.shaping.truncation import mask_truncated as mask_truncated
 from rljax.shaping.truncation import zero_truncated as zero_truncated
+from rljax.shaping.unlikeliness import unlikeliness as unlikeliness
