@@ -55,9 +55,11 @@ __all__ = [
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
   'training',
   'types',
   'verifiers',
+  'vocabulary',
 ]
 
 

@@ -86,6 +86,17 @@ def whiten(x: jax.Array, where: jax.Array) -> jax.Array:
   return jnp.where(real & spread, (x - mean(x, real)) * scale, 0)
 
 
+def snap(x: jax.Array) -> jax.Array:
+  """`x`, or the integer that it equals up to rounding: before a floor or a ceiling of a product.
+
+  >>> jnp.ceil(snap(jnp.float32(0.07) * 100)), jnp.ceil(jnp.float32(0.07) * 100)
+  (Array(7., dtype=float32), Array(8., dtype=float32))
+  """
+  x = as_float(x)
+  nearest = jnp.round(x)
+  return jnp.where(jnp.abs(x - nearest) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x), nearest, x)
+
+
 def as_float(x: jax.Array) -> jax.Array:
   """`x` in float32, or in its own type where that is wider."""
   x = jnp.asarray(x)

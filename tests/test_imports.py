@@ -24,6 +24,8 @@ ARRAYS = {
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
+  'vocabulary',
 }
 RECORDS = ARRAYS | {'types'}
 HOST = {'checkpoints', 'data', 'verifiers'}

@@ -8,6 +8,11 @@ from rljax.advantages.batch import outcome_to_tokens as outcome_to_tokens
 from rljax.advantages.batch import reinforce_pp as reinforce_pp
 from rljax.advantages.batch import reward_to_go as reward_to_go
 from rljax.advantages.batch import whiten as whiten
+from rljax.advantages.grao import grao as grao
+from rljax.advantages.grao import grao_joint as grao_joint
+from rljax.advantages.grao import grao_weights as grao_weights
 from rljax.advantages.group import center as center
 from rljax.advantages.group import grpo as grpo
 from rljax.advantages.group import rloo as rloo
+from rljax.advantages.hapo import hapo as hapo
+from rljax.advantages.rover import rover as rover

@@ -1,5 +1,6 @@
 """Rewards to rewards, and what truncation does to them."""
 
+from rljax.shaping.chi2 import chi2_penalty as chi2_penalty
 from rljax.shaping.overlong import soft_overlong as soft_overlong
 from rljax.shaping.truncation import mask_truncated as mask_truncated
 from rljax.shaping.truncation import zero_truncated as zero_truncated
