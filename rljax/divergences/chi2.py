@@ -13,7 +13,7 @@ _LINEAR = 10.0  # beyond this log-ratio the exponential goes on as its tangent
 
 
 def chi2(log_ratio: jax.Array) -> jax.Array:
-  """What a sample adds to chi2(policy, reference): `f(z) + f(-z)` with `f(z) = exp(z) - 1`, `[...]`.
+  """What a sample adds to chi2(policy, reference): `f(z) + f(-z)`, `f(z) = exp(z) - 1`, `[...]`.
 
   Its mean over samples of the policy is the divergence: `exp(-z) - 1` has mean 0 and makes every
   sample's part non-negative. From 10 on f is continued along its tangent. As a loss its mean

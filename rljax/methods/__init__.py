@@ -1,18 +1,30 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.chi2 import chi2 as chi2
+from rljax.methods.chi2 import with_chi2 as with_chi2
 from rljax.methods.combinators import plus as plus
 from rljax.methods.combinators import stateless as stateless
 from rljax.methods.combinators import together as together
 from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
 from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
+from rljax.methods.cure import cure as cure
+from rljax.methods.d3s import d3s as d3s
 from rljax.methods.dapo import dapo as dapo
+from rljax.methods.grao import grao as grao
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
+from rljax.methods.grpo_guard import grpo_guard as grpo_guard
 from rljax.methods.gspo import gspo as gspo
+from rljax.methods.hapo import hapo as hapo
+from rljax.methods.lp_reg import lp_reg as lp_reg
+from rljax.methods.lp_reg import lp_reg_paper as lp_reg_paper
 from rljax.methods.reinforce import reinforce as reinforce
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
+from rljax.methods.rover import rover as rover
+from rljax.methods.siren import siren as siren
+from rljax.methods.siren import with_siren as with_siren
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms

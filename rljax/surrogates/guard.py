@@ -47,7 +47,7 @@ def bucket_moments(
   """
   chex.assert_equal_shape([log_ratio, bucket, where])
   log_ratio = jax.lax.stop_gradient(stats.as_float(log_ratio)).reshape(-1, 1)
-  member = (bucket.reshape(-1, 1) == jnp.arange(buckets)) & (where.reshape(-1, 1) > 0)
+  member = (bucket.reshape(-1, 1) == jnp.arange(buckets)[None]) & (where.reshape(-1, 1) > 0)
   tokens = jnp.broadcast_to(log_ratio, member.shape)
   center = stats.mean(tokens, member, axis=0)
   spread = stats.variance(tokens, member, axis=0)
