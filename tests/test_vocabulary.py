@@ -134,9 +134,9 @@ def test_gradients_equal_numeric_differences(name):
 
 def test_the_gradient_of_the_proxy_kl_is_policy_minus_proxy():
   kappa = 0.3
-  gradient = jax.grad(
-    lambda x: vocabulary.proxy_kl(x, jnp.asarray(TARGETS), kappa=kappa).sum()
-  )(jnp.float32(LOGITS))
+  gradient = jax.grad(lambda x: vocabulary.proxy_kl(x, jnp.asarray(TARGETS), kappa=kappa).sum())(
+    jnp.float32(LOGITS)
+  )
   for row, slope in zip(LOGITS, gradient, strict=True):
     p, kept = np.array(probabilities(row)), np.array(slow_kept(row, kappa))
     proxy = np.where(kept, p, 0) / p[kept].sum()
@@ -169,9 +169,7 @@ def test_the_head_computes_them_in_chunks():
   }
 
   def loss(params, chunk):
-    found = training.head.per_token(
-      lambda p, h: h @ p, params, x, targets, wanted, chunk=chunk
-    )
+    found = training.head.per_token(lambda p, h: h @ p, params, x, targets, wanted, chunk=chunk)
     return sum(v.sum() for v in found.values()), found
 
   (_, whole), slope = jax.value_and_grad(loss, has_aux=True)(params, 13)
