@@ -20,14 +20,14 @@ class EntropyStatistics(NamedTuple):
   Attributes:
     quantile: the log-entropy that gives 0.
     std: root mean square of the distances to it.
-    scale_pos: 1 over the largest standardised distance above it; 0 if there is none.
-    scale_neg: 1 over the largest one below it; 0 if there is none.
+    above: the largest such distance upwards, over `std`; 0 if there is none.
+    below: the largest one downwards, over `std`; 0 if there is none.
   """
 
   quantile: jax.Array
   std: jax.Array
-  scale_pos: jax.Array
-  scale_neg: jax.Array
+  above: jax.Array
+  below: jax.Array
 
 
 def no_entropy_statistics() -> EntropyStatistics:
@@ -47,10 +47,10 @@ def entropy_statistics(
     floor: the least entropy.
 
   Returns:
-    Constants; all scales 0 where all entropies are equal, everything 0 where nothing counts.
+    Constants; both distances 0 where all entropies are equal, everything 0 where nothing counts.
 
-  Source: arXiv 2509.16591; follows the authors' compute_entropy_h but for a sign: there the scale
-  below the quantile is negative, so that no signal is (`unsigned_entropy_statistics`), against the
+  Source: arXiv 2509.16591; follows the authors' compute_entropy_h but for a sign: there `below`
+  is negative, so that no signal is (`unsigned_entropy_statistics`), against the
   paper's range of [-1, 1].
   """
   chex.assert_equal_shape([entropy, where])
@@ -63,20 +63,19 @@ def entropy_statistics(
   quantile = jnp.where(n > 0, ordered[place], 0)
   distance = jnp.where(real, x - quantile, 0)
   std = jnp.sqrt(stats.mean(distance**2, real))
-  return EntropyStatistics(
-    quantile, std, _ratio(std, jnp.max(distance)), _ratio(std, -jnp.min(distance))
-  )
+  above, below = _over(jnp.stack([jnp.max(distance), -jnp.min(distance)]), std)
+  return EntropyStatistics(quantile, std, above, below)
 
 
 def unsigned_entropy_statistics(
   entropy: jax.Array, where: jax.Array, *, pivot: float = 0.8, floor: float = 1e-8
 ) -> EntropyStatistics:
-  """`entropy_statistics` with a negative `scale_neg`, as released: signals are in [0, 1].
+  """`entropy_statistics` with a negative `below`, as released: signals are in [0, 1].
 
   Args, returns and source as there.
   """
   found = entropy_statistics(entropy, where, pivot=pivot, floor=floor)
-  return found._replace(scale_neg=-found.scale_neg)
+  return found._replace(below=-found.below)
 
 
 def entropy_signal(
@@ -97,10 +96,9 @@ def entropy_signal(
   Array([[-1. , -0.5, -0.25, 0. , 1. ]], dtype=float32)
   """
   x = jnp.log(jnp.maximum(jax.lax.stop_gradient(stats.as_float(entropy)), floor))
-  std = statistics.std + eps
-  h = (x - statistics.quantile) / jnp.where(std > 0, std, 1)
-  h = h * jnp.where(h > 0, statistics.scale_pos, statistics.scale_neg)
-  return jnp.clip(h, -1, 1)
+  h = _over(x - statistics.quantile, statistics.std + eps)
+  # Standardised first, as the extremes are: theirs is then exactly 1 or -1.
+  return jnp.clip(_over(h, jnp.where(h > 0, statistics.above, statistics.below)), -1, 1)
 
 
 def adaptive_temperature(
@@ -162,5 +160,6 @@ def redistribute(
   return advantages * jnp.where((signal > 0) ^ neutral, 1 + signal, 1)
 
 
-def _ratio(a, b):
-  return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
+def _over(a, b):
+  """`a / b`, 0 where b is."""
+  return jnp.where(b != 0, a / jnp.where(b != 0, b, 1), 0)

@@ -10,6 +10,7 @@ from rljax import advantages
 
 RNG = np.random.default_rng(0)
 REWARDS = exact(RNG.normal(size=(7, 5)))
+REWARDS[0] = exact([0.2, 0.9, 0.2, 0.2, 0.2])  # one short answer is unlike the others
 REWARDS[3] = exact(0.1)
 REWARDS[4] = exact([0.1, 0.1, 0.1, 0.7, 0.1])
 WHERE = random_mask(RNG, REWARDS.shape)

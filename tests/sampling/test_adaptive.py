@@ -11,15 +11,15 @@ RNG = np.random.default_rng(0)
 LOGITS = jnp.float32(RNG.normal(0, 2, (4, 6))).at[1, 2].set(-jnp.inf)
 
 
-def statistics(scale=0.5):
-  return token_weights.EntropyStatistics(*map(jnp.float32, (-0.2, 0.6, scale, scale)))
+def statistics(distance=2.0):
+  return token_weights.EntropyStatistics(*map(jnp.float32, (-0.2, 0.6, distance, distance)))
 
 
 def slow_tempered(row, known, tau):
   p = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
   entropy = -sum(x * np.log(x) for x in p if x > 0)
   h = (np.log(max(entropy, 1e-6)) - float(known.quantile)) / (float(known.std) + 1e-6)
-  h *= float(known.scale_pos if h > 0 else known.scale_neg)
+  h /= float(known.above if h > 0 else known.below)
   return row / (1 + tau * max(-1, min(1, h)))
 
 
@@ -42,7 +42,7 @@ def test_one_compiled_rule_draws_from_the_tempered_distribution_of_every_batch()
     return token, logp, state
 
   keys = jax.random.split(jax.random.key(0), len(LOGITS))
-  for known in (statistics(), statistics(0.9), token_weights.no_entropy_statistics()):
+  for known in (statistics(), statistics(1.1), token_weights.no_entropy_statistics()):
     token, logp, state = draw(known, keys, LOGITS)
     tempered = jax.nn.log_softmax(sampling.tempered_by_entropy(LOGITS, known, tau=0.3))
     np.testing.assert_allclose(logp, tempered[jnp.arange(4), token], rtol=1e-5, atol=1e-6)

@@ -62,12 +62,12 @@ def test_no_token_and_equal_entropies_give_signal_zero(mask):
 
 @both_precisions
 def test_the_temperature_follows_the_last_batch(dtype, tolerance):
-  statistics = [-0.3, 0.8, 0.4, 0.25]
+  statistics = [-0.3, 0.8, 2.5, 4.0]
   entropy = exact([0.0, 0.2, 0.7408, 0.9, 2.0, 30.0])
   expected = []
   for x in entropy:
     h = (math.log(max(x, 1e-6)) + 0.3) / (0.8 + 1e-6)
-    h *= 0.4 if h > 0 else 0.25
+    h /= 2.5 if h > 0 else 4.0
     expected.append(0.9 * (1 + 0.1 * max(-1, min(1, h))))
 
   def temperature(x):
