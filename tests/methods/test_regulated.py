@@ -1,5 +1,7 @@
 """Loss and gradient of the methods of `cases_regulated` against loops, and what is theirs alone."""
 
+import functools
+
 import cases_regulated
 import jax
 import jax.numpy as jnp
@@ -97,10 +99,10 @@ def test_the_penalty_of_chi2_has_the_gradient_of_its_root():
 
 
 def test_a_policy_at_its_reference_pays_the_floor_of_chi2_without_gradient():
-  method, scores, batch = start('chi2')
+  _, scores, batch = start('chi2')
   batch = batch.replace(ref_logp=scores.logp)
-  _, plain = loss_and_gradient(methods.grpo(), scores, batch)
-  (_, terms), gradient = loss_and_gradient(method, scores, batch)
+  _, plain = loss_of_case('grpo', scores, batch)
+  (_, terms), gradient = loss_of_case('chi2', scores, batch)
   assert terms['chi2'] == pytest.approx(0.01)
   np.testing.assert_allclose(gradient.logp, plain.logp, rtol=1e-6)
 
@@ -126,7 +128,7 @@ def test_the_anchor_of_siren_is_the_entropy_of_the_first_batch_and_stays():
 def test_siren_and_chi2_join_methods_with_a_state_and_a_measure_of_their_own():
   anchored = methods.with_siren(methods.with_chi2(methods.grpo_guard(max_length=6)), anchor=0.2)
   _, scores, batch = start('siren')
-  (loss, terms), gradient = loss_and_gradient(anchored, scores, batch)
+  (loss, terms), gradient = jax.jit(functools.partial(loss_and_gradient, anchored))(scores, batch)
   assert {'policy', 'chi2', 'anchored_entropy'} <= set(terms)
   assert np.isfinite(loss) and np.abs(gradient.extras['nucleus_entropy']).max() > 0
 
