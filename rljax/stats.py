@@ -89,8 +89,9 @@ def whiten(x: jax.Array, where: jax.Array) -> jax.Array:
 def snap(x: jax.Array) -> jax.Array:
   """`x`, or the integer that it equals up to rounding: before a floor or a ceiling of a product.
 
-  >>> jnp.ceil(snap(jnp.float32(0.07) * 100)), jnp.ceil(jnp.float32(0.07) * 100)
-  (Array(7., dtype=float32), Array(8., dtype=float32))
+  >>> thirty = jnp.float32(0.3) * 100  # 30.000002
+  >>> jnp.ceil(thirty), jnp.ceil(snap(thirty))
+  (Array(31., dtype=float32), Array(30., dtype=float32))
   """
   x = as_float(x)
   nearest = jnp.round(x)

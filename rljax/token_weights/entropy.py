@@ -93,7 +93,7 @@ def entropy_signal(
 
   >>> entropy = jnp.exp(jnp.array([[-4.0, -2.0, -1.0, 0.0, 2.0]]))
   >>> entropy_signal(entropy, entropy_statistics(entropy, jnp.ones((1, 5)), pivot=0.75))
-  Array([[-1. , -0.5, -0.25, 0. , 1. ]], dtype=float32)
+  Array([[-1.  , -0.5 , -0.25,  0.  ,  1.  ]], dtype=float32)
   """
   x = jnp.log(jnp.maximum(jax.lax.stop_gradient(stats.as_float(entropy)), floor))
   h = _over(x - statistics.quantile, statistics.std + eps)

@@ -61,6 +61,7 @@ def test_gates_equal_a_loop(dtype, tolerance, share, everyone):
     (300, 0.01, 3),
     (600, 0.005, 3),
     (1000, 0.01, 10),
+    (100, 0.53, 53),
   ],
 )
 def test_the_number_of_least_likely_is_rounded_down_and_one_is_none(count, share, wanted):

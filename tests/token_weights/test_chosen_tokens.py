@@ -57,7 +57,7 @@ def test_top_share_equals_a_loop(dtype, tolerance, share):
     assert_close(found, expected, tolerance)
 
 
-@pytest.mark.parametrize(('share', 'wanted'), [(0.07, 7), (0.1, 10), (0.101, 11), (0.29, 29)])
+@pytest.mark.parametrize(('share', 'wanted'), [(0.15, 15), (0.3, 30), (0.101, 11), (0.27, 27)])
 def test_a_share_is_rounded_up_but_not_for_rounding(share, wanted):
   scores = jnp.float32(RNG.permutation(100)).reshape(4, 25)
   found = token_weights.top_share(scores, jnp.ones((4, 25)), share=share)
