@@ -58,9 +58,11 @@ __all__ = [
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
   'training',
   'types',
   'verifiers',
+  'vocabulary',
 ]
 
 

@@ -27,6 +27,8 @@ ARRAYS = {
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
+  'vocabulary',
 }
 RECORDS = ARRAYS | {'types'}
 HOST = {'checkpoints', 'data', 'verifiers'}

@@ -37,3 +37,11 @@ from rljax.advantages.likelihood import confidence as confidence
 from rljax.advantages.likelihood import novelty as novelty
 from rljax.advantages.likelihood import progrpo as progrpo
 from rljax.advantages.likelihood import sharpen as sharpen
+from rljax.advantages.grao import grao as grao
+from rljax.advantages.grao import grao_joint as grao_joint
+from rljax.advantages.grao import grao_weights as grao_weights
+from rljax.advantages.group import center as center
+from rljax.advantages.group import grpo as grpo
+from rljax.advantages.group import rloo as rloo
+from rljax.advantages.hapo import hapo as hapo
+from rljax.advantages.rover import rover as rover

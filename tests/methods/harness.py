@@ -53,6 +53,7 @@ class Case(NamedTuple):
       names of `scores.extras`.
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
+    by_place: whether it takes the first of equally good completions, so that their order matters.
   """
 
   method: Method
@@ -61,6 +62,7 @@ class Case(NamedTuple):
   scores: Callable[[dict[str, Any]], dict[str, np.ndarray]] = nothing
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
+  by_place: bool = False
 
 
 @functools.cache

@@ -1,0 +1,12 @@
+"""Factors and ranges that differ from token to token; all are constants of the loss."""
+
+from rljax.token_weights.entropy import EntropyStatistics as EntropyStatistics
+from rljax.token_weights.entropy import adaptive_temperature as adaptive_temperature
+from rljax.token_weights.entropy import clip_ranges as clip_ranges
+from rljax.token_weights.entropy import entropy_signal as entropy_signal
+from rljax.token_weights.entropy import entropy_statistics as entropy_statistics
+from rljax.token_weights.entropy import no_entropy_statistics as no_entropy_statistics
+from rljax.token_weights.entropy import redistribute as redistribute
+from rljax.token_weights.entropy import unsigned_entropy_statistics as unsigned_entropy_statistics
+from rljax.token_weights.peaks import peaks as peaks
+from rljax.token_weights.top_share import top_share as top_share
