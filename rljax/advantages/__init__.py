@@ -22,6 +22,9 @@ from rljax.advantages.effective_rank import init_rank_means as init_rank_means
 from rljax.advantages.effective_rank import rank_bonus as rank_bonus
 from rljax.advantages.effective_rank import rank_dynamics as rank_dynamics
 from rljax.advantages.effective_rank import update_rank_means as update_rank_means
+from rljax.advantages.grao import grao as grao
+from rljax.advantages.grao import grao_joint as grao_joint
+from rljax.advantages.grao import grao_weights as grao_weights
 from rljax.advantages.group import center as center
 from rljax.advantages.group import grpo as grpo
 from rljax.advantages.group import rloo as rloo
@@ -32,16 +35,10 @@ from rljax.advantages.group_weights import exp_difficulty as exp_difficulty
 from rljax.advantages.group_weights import log_difficulty as log_difficulty
 from rljax.advantages.group_weights import power_difficulty as power_difficulty
 from rljax.advantages.group_weights import uncertainty_weight as uncertainty_weight
+from rljax.advantages.hapo import hapo as hapo
 from rljax.advantages.likelihood import bounded_bonus as bounded_bonus
 from rljax.advantages.likelihood import confidence as confidence
 from rljax.advantages.likelihood import novelty as novelty
 from rljax.advantages.likelihood import progrpo as progrpo
 from rljax.advantages.likelihood import sharpen as sharpen
-from rljax.advantages.grao import grao as grao
-from rljax.advantages.grao import grao_joint as grao_joint
-from rljax.advantages.grao import grao_weights as grao_weights
-from rljax.advantages.group import center as center
-from rljax.advantages.group import grpo as grpo
-from rljax.advantages.group import rloo as rloo
-from rljax.advantages.hapo import hapo as hapo
 from rljax.advantages.rover import rover as rover

@@ -1,7 +1,7 @@
 """Rewards to rewards, and what truncation does to them."""
 
-from rljax.shaping.next_segment import rlpt as rlpt
 from rljax.shaping.chi2 import chi2_penalty as chi2_penalty
+from rljax.shaping.next_segment import rlpt as rlpt
 from rljax.shaping.overlong import soft_overlong as soft_overlong
 from rljax.shaping.thinking import rlsp as rlsp
 from rljax.shaping.thinking import rlsp_judged as rlsp_judged

@@ -4,7 +4,6 @@ from rljax.surrogates.calibrated import calibrated as calibrated
 from rljax.surrogates.clipped import clip_fraction as clip_fraction
 from rljax.surrogates.clipped import clipped as clipped
 from rljax.surrogates.clipped import dual_clipped as dual_clipped
-from rljax.surrogates.offline import policy_shift as policy_shift
 from rljax.surrogates.guard import bucket_moments as bucket_moments
 from rljax.surrogates.guard import position_bucket as position_bucket
 from rljax.surrogates.guard import regulated as regulated
@@ -13,6 +12,7 @@ from rljax.surrogates.lp_reg import lp_gate as lp_gate
 from rljax.surrogates.lp_reg import lp_gate_of_all as lp_gate_of_all
 from rljax.surrogates.lp_reg import lp_reg as lp_reg
 from rljax.surrogates.lp_reg import lp_reg_of_kl as lp_reg_of_kl
+from rljax.surrogates.offline import policy_shift as policy_shift
 from rljax.surrogates.reinforce import reinforce as reinforce
 from rljax.surrogates.rover import rover as rover
 from rljax.surrogates.rover import rover_clipped as rover_clipped
