@@ -55,6 +55,7 @@ __all__ = [
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
   'training',
   'types',
   'verifiers',

@@ -24,6 +24,7 @@ ARRAYS = {
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
 }
 RECORDS = ARRAYS | {'types'}
 HOST = {'checkpoints', 'data', 'verifiers'}

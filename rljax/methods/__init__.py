@@ -1,5 +1,6 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.adhint import adhint as adhint
 from rljax.methods.combinators import plus as plus
 from rljax.methods.combinators import stateless as stateless
 from rljax.methods.combinators import together as together
@@ -7,13 +8,24 @@ from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
 from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
 from rljax.methods.dapo import dapo as dapo
+from rljax.methods.extras import extra as extra
+from rljax.methods.gigpo import gigpo as gigpo
+from rljax.methods.gigpo import gigpo_scaled as gigpo_scaled
+from rljax.methods.gigpo import hgpo as hgpo
+from rljax.methods.gigpo import hgpo_centered as hgpo_centered
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
 from rljax.methods.gspo import gspo as gspo
 from rljax.methods.reinforce import reinforce as reinforce
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
+from rljax.methods.spae import spae as spae
+from rljax.methods.spo import spo_chain as spo_chain
+from rljax.methods.spo import spo_tree as spo_tree
+from rljax.methods.spo import spo_tree_scaled as spo_tree_scaled
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
 from rljax.methods.terms import token_ratio as token_ratio
+from rljax.methods.tp_grpo import tp_grpo as tp_grpo
+from rljax.methods.vspo import vspo as vspo
