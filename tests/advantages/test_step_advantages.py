@@ -127,21 +127,20 @@ def test_step_returns_equal_a_loop(dtype, tolerance):
 def test_gigpo_equals_a_loop(dtype, tolerance, scaled, every):
   counted = advantages.every_step if every else advantages.trajectory_starts
   fn = advantages.gigpo_scaled if scaled else advantages.gigpo
-  for seed in range(2):
-    data = rows(seed, fillers=3)
-    expected = slow_gigpo(*data, scaled, every, 0.5, 0.9)
-    found = run(lambda *a: fn(*a, weight=0.5, gamma=0.9, counted=counted), dtype, *data)
-    assert_close(found, expected, tolerance, each=False)
-    np.testing.assert_array_equal(found[data[3] < 0], 0)
-    assert np.abs(expected).max() > 1
+  data = rows(0, fillers=3)
+  expected = slow_gigpo(*data, scaled, every, 0.5, 0.9)
+  found = run(lambda *a: fn(*a, weight=0.5, gamma=0.9, counted=counted), dtype, *data)
+  assert_close(found, expected, tolerance, each=False)
+  np.testing.assert_array_equal(found[data[3] < 0], 0)
+  assert np.abs(expected).max() > 1
 
 
 @pytest.mark.parametrize('fn', [advantages.gigpo, advantages.gigpo_scaled])
-@pytest.mark.parametrize('value', [0.1, 1 / 3, 5.0])
-def test_equal_rewards_give_exactly_zero_whatever_the_episodes_length(fn, value):
+def test_equal_rewards_give_exactly_zero_whatever_the_episodes_length(fn):
   ids = [jnp.asarray(x) for x in ([0] * 6, [0, 0, 0, 1, 1, 2], [0, 1, 2, 0, 1, 0], [7] * 6)]
-  found = fn(jnp.full((6,), value), jnp.full((6,), value), *ids, gamma=0.0)
-  np.testing.assert_array_equal(found, 0.0)
+  tried = jax.jit(lambda x: fn(x, x, *ids, gamma=0.0))
+  for value in (0.1, 1 / 3, 5.0):
+    np.testing.assert_array_equal(tried(jnp.full((6,), value)), 0.0)
 
 
 def test_gigpo_of_states_seen_once_is_the_episode_advantage():
@@ -168,9 +167,8 @@ def test_an_episode_counts_once_however_long_it_is():
   np.testing.assert_allclose(each, [0.25, 0.25, 0.25, -0.75])
 
 
-@pytest.mark.parametrize('seed', range(2))
-def test_contexts_agree_where_histories_do(seed):
-  _, _, task, trajectory, step, state = rows(seed, fillers=2)
+def test_contexts_agree_where_histories_do():
+  _, _, task, trajectory, step, state = rows(1, fillers=2)
   path = groups.partition(jnp.asarray(task), jnp.asarray(trajectory))
   path = jnp.where(trajectory >= 0, path, -1)
   found = np.asarray(jax.jit(lambda *a: advantages.contexts(*a, depth=2))(state, path, step))
@@ -189,7 +187,7 @@ def test_contexts_agree_where_histories_do(seed):
 def test_hgpo_equals_a_loop(dtype, tolerance, scaled):
   fn = advantages.hgpo if scaled else advantages.hgpo_centered
   rng = np.random.default_rng(0)
-  for seed, alpha, offset in ((0, 1.0, 2.0), (1, 0.0, 2.0), (2, 2.0, 1.0)):
+  for seed, alpha, offset in ((0, 1.0, 2.0), (1, 2.0, 1.0)):
     _, _, task, trajectory, step, state = rows(seed, fillers=2)
     returns = exact(rng.normal(size=len(task)))
     path = groups.partition(jnp.asarray(task), jnp.asarray(trajectory))
@@ -197,7 +195,7 @@ def test_hgpo_equals_a_loop(dtype, tolerance, scaled):
     context = advantages.contexts(jnp.asarray(state), path, jnp.asarray(step))
     tuples = slow_contexts(task, trajectory, step, state, 2)
     base = exact(rng.normal(size=len(task)) * (rng.random(len(task)) < 0.8))
-    for extra in ((), (base,)):
+    for extra in ((base,) if seed else (),):
       expected = slow_hgpo(returns, tuples, task, scaled, alpha, offset, *extra)
       found = run(
         lambda r, c, t, *b: fn(r, c, t, *b, alpha=alpha, offset=offset),
