@@ -25,8 +25,8 @@ def spae(
 
   Reads `batch.extras`: `potentials` `[*N, S]` of the steps of each completion
   (`advantages.step_potential` of the probes), `num_steps` `[*N]`, how many of them are real, and
-  `step_id` `[*N, T]`, the step of each token (`advantages.step_ids`). Statistics of the batch are of
-  kept sequences. Groups of equal rewards are trained on their potentials; leave them out with
+  `step_id` `[*N, T]`, the step of each token (`advantages.step_ids`). Statistics of the batch are
+  of kept sequences. Groups of equal rewards are trained on their potentials; leave them out with
   `with_keep(lambda batch: per_group(selection.mixed, batch)(batch.extras['correct']), spae())`.
 
   Args:

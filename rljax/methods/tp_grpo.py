@@ -37,8 +37,8 @@ def tp_grpo(
     eps: added to the group's deviation.
     ddof: 1 for the unbiased deviation.
 
-  Source: arXiv 2507.23317; a reconstruction, see `advantages.tp_grpo`. Its off-policy blocks are the
-  loop's part.
+  Source: arXiv 2507.23317; a reconstruction, see `advantages.tp_grpo`. Its off-policy blocks are
+  the loop's part.
   """
 
   def prepare(batch):
