@@ -1,5 +1,6 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.adhint import adhint as adhint
 from rljax.methods.adora import adora as adora
 from rljax.methods.adora import adora_amplified as adora_amplified
 from rljax.methods.adora import adora_language as adora_language
@@ -18,6 +19,10 @@ from rljax.methods.cure import cure as cure
 from rljax.methods.d3s import d3s as d3s
 from rljax.methods.dapo import dapo as dapo
 from rljax.methods.ghpo import ghpo as ghpo
+from rljax.methods.gigpo import gigpo as gigpo
+from rljax.methods.gigpo import gigpo_scaled as gigpo_scaled
+from rljax.methods.gigpo import hgpo as hgpo
+from rljax.methods.gigpo import hgpo_centered as hgpo_centered
 from rljax.methods.grao import grao as grao
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
@@ -43,14 +48,20 @@ from rljax.methods.rover import rover as rover
 from rljax.methods.seele import seele as seele
 from rljax.methods.siren import siren as siren
 from rljax.methods.siren import with_siren as with_siren
+from rljax.methods.spae import spae as spae
+from rljax.methods.spo import spo_chain as spo_chain
+from rljax.methods.spo import spo_tree as spo_tree
+from rljax.methods.spo import spo_tree_scaled as spo_tree_scaled
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
 from rljax.methods.terms import token_ratio as token_ratio
+from rljax.methods.tp_grpo import tp_grpo as tp_grpo
 from rljax.methods.univg import univg as univg
 from rljax.methods.unlikeliness import unlikeliness as unlikeliness
 from rljax.methods.verl import verl as verl
 from rljax.methods.verl import with_rank_bonus as with_rank_bonus
+from rljax.methods.vspo import vspo as vspo
 from rljax.methods.weighted import with_advantage_weights as with_advantage_weights
 from rljax.methods.weighted import with_policy_weights as with_policy_weights
 from rljax.methods.xrpo import with_novelty as with_novelty

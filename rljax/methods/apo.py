@@ -7,7 +7,7 @@ from functools import partial
 from rljax import advantages, aggregation
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.extras import needed
+from rljax.methods.reading import extra
 from rljax.methods.terms import kl_to_reference, policy_terms, token_ratio
 from rljax.types import Method
 
@@ -39,7 +39,7 @@ def apo(
   estimate = partial(advantages.grpo, eps=eps)
 
   def prepare(batch):
-    correct = needed(batch, 'apo', 'correct', '[*N], above 0 where the answer is right')
+    correct = extra(batch, 'correct', '[*N], above 0 where the answer is right')
     adv = per_group(estimate, batch)(batch.rewards)
     heavier = per_group(partial(advantages.stcr, base=base), batch)(correct, batch.lengths)
     kl_weight = per_group(advantages.dads, batch)(adv, correct)

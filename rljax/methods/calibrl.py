@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rljax import advantages, aggregation, surrogates
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.extras import needed
+from rljax.methods.reading import extra
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method, Term
 
@@ -51,7 +51,7 @@ def calibrl(
     return surrogates.dual_clipped(ratio, batch.advantages, clip_low, clip_high, cap)
 
   def guide(scores, batch):
-    expert = needed(batch, 'calibrl', 'expert_logp', '[*N, T], the expert at each position')
+    expert = extra(batch, 'expert_logp', '[*N, T], the expert at each position')
     guided = batch.mask > 0
     if 'has_expert' in batch.extras:
       guided &= batch.extras['has_expert'][..., None] > 0

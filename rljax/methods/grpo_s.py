@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rljax import advantages
 from rljax.methods.grpo import grpo
-from rljax.methods.weighted import extra
+from rljax.methods.reading import extra
 from rljax.types import Method
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rljax.methods.grpo import dr_grpo
-from rljax.methods.weighted import extra, with_policy_weights
+from rljax.methods.reading import extra
+from rljax.methods.weighted import with_policy_weights
 from rljax.types import Method
 
 

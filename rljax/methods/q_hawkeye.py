@@ -7,7 +7,8 @@ from functools import partial
 from rljax import advantages
 from rljax.groups import per_group
 from rljax.methods.grpo import grpo
-from rljax.methods.weighted import extra, with_advantage_weights
+from rljax.methods.reading import extra
+from rljax.methods.weighted import with_advantage_weights
 from rljax.types import Method
 
 

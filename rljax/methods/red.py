@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rljax import advantages, aggregation, balance, stats, surrogates
 from rljax.groups import per_group
-from rljax.methods.extras import needed
+from rljax.methods.reading import extra
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Batch, Method, Term
 
@@ -147,7 +147,7 @@ def _method(prepare, offline, coef, limit, decay, clip_low, clip_high):
 
 
 def _correct(rollouts):
-  return needed(rollouts, 'red', 'correct', '[*N], above 0 where the answer is right')
+  return extra(rollouts, 'correct', '[*N], above 0 where the answer is right')
 
 
 def _entropy(scores, batch):

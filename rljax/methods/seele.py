@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from rljax import aggregation
 from rljax.methods.combinators import plus
-from rljax.methods.extras import needed
 from rljax.methods.grpo import dr_grpo
+from rljax.methods.reading import extra
 from rljax.methods.terms import kl_to_reference
 from rljax.types import Method, Term
 
@@ -41,7 +41,7 @@ def seele(
   base = dr_grpo(max_length=max_length, clip_low=clip_low, clip_high=clip_high)
 
   def prepare(state, batch):
-    hint = needed(batch, 'seele', 'hint_mask', '[*N, T], 1 on the tokens of the hint')
+    hint = extra(batch, 'hint_mask', '[*N, T], 1 on the tokens of the hint')
     given = (batch.mask > 0) & (hint > 0)
     generated = jnp.where(given, jnp.zeros_like(batch.mask), batch.mask)
     extras = {**batch.extras, 'hint_mask': given.astype(batch.mask.dtype)}

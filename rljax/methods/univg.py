@@ -9,7 +9,8 @@ import jax
 from rljax import advantages
 from rljax.groups import per_group
 from rljax.methods.grpo import grpo
-from rljax.methods.weighted import extra, with_policy_weights
+from rljax.methods.reading import extra
+from rljax.methods.weighted import with_policy_weights
 from rljax.types import Method
 
 

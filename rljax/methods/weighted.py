@@ -57,12 +57,3 @@ def with_policy_weights(weights: Callable[[Batch], jax.Array], method: Method) -
   return method._replace(
     prepare=prepare, terms={**method.terms, 'policy': policy._replace(value=value)}
   )
-
-
-def extra(batch: Batch, name: str, meaning: str) -> jax.Array:
-  """`batch.extras[name]`; raises ValueError with its meaning if nobody filled it."""
-  if name not in batch.extras:
-    raise ValueError(
-      f'The method needs batch.extras[{name!r}], {meaning}; the batch has {sorted(batch.extras)}.'
-    )
-  return batch.extras[name]
