@@ -1,18 +1,32 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.a_grae import a_grae as a_grae
+from rljax.methods.canon import canon as canon
+from rljax.methods.canon import canon_entropy as canon_entropy
+from rljax.methods.canon import canon_length as canon_length
 from rljax.methods.combinators import plus as plus
 from rljax.methods.combinators import stateless as stateless
 from rljax.methods.combinators import together as together
 from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
 from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
+from rljax.methods.copo import copo as copo
 from rljax.methods.dapo import dapo as dapo
+from rljax.methods.dgpo import dgpo as dgpo
+from rljax.methods.dler import dler as dler
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
 from rljax.methods.gspo import gspo as gspo
+from rljax.methods.lite_ppo import lite_ppo as lite_ppo
+from rljax.methods.ngrpo import ngrpo as ngrpo
+from rljax.methods.reinforce import opo as opo
 from rljax.methods.reinforce import reinforce as reinforce
+from rljax.methods.reinforce import remax as remax
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
+from rljax.methods.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
+from rljax.methods.riskpo import riskpo as riskpo
+from rljax.methods.riskpo import riskpo_paper as riskpo_paper
 from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
