@@ -55,7 +55,7 @@ def risk(
 ) -> jax.Array:
   """Advantage of each score: its place below two quantiles, over the deviation of its bundle.
 
-  With `tail = -max(low - Z, 0)` and `body = clip(Z, low, high) - high`, both at most 0:
+  With `tail = -max(low - Z, 0)` and `body = max(Z, low) - max(Z, high)`, both at most 0:
   `((1 + omega) tail / (alpha + eps) + body / (beta - alpha + eps)) / (2 + omega)`.
 
   Args:
@@ -90,7 +90,7 @@ def risk_two_signed(
   omega: float = 0.5,
   eps: float = 1e-6,
 ) -> jax.Array:
-  """`risk` with `body = clip(Z, low, high) - low`: positive above the low quantile.
+  """`risk` with a body that is larger by `high - low`: positive above the low quantile.
 
   Source: `natural_baseline_adv=False` of the same function, in the authors' script for DAPO-math.
   """
@@ -230,7 +230,7 @@ def _parts(scores, low, high):
   """Tail and body of the scores, both at most 0."""
   scores = stats.as_float(scores)
   tail = -jnp.maximum(low - scores, 0)
-  body = jnp.maximum(scores - low, 0) - jnp.maximum(scores - high, 0) + low - high
+  body = jnp.maximum(scores, low) - jnp.maximum(scores, high)  # exactly 0 above both
   return tail, body
 
 

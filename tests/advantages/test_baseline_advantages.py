@@ -67,6 +67,31 @@ def slow_whiten_sequences(centred, mask):
   return out
 
 
+def slow_center(rewards):
+  mean = sum(rewards) / len(rewards)
+  return [r - mean if min(rewards) < max(rewards) else 0.0 for r in rewards]
+
+
+def slow_rloo(rewards):
+  n = len(rewards)
+  if min(rewards) == max(rewards):
+    return [0.0] * n
+  return [r - sum(rewards[:i] + rewards[i + 1 :]) / (n - 1) for i, r in enumerate(rewards)]
+
+
+@both_precisions
+@pytest.mark.parametrize(
+  ('fn', 'slow'),
+  [
+    (advantages.grpo, functools.partial(slow_ngrpo, n_virtual=0)),
+    (advantages.center, slow_center),
+    (advantages.rloo, slow_rloo),
+  ],
+)
+def test_ragged_and_interleaved_groups_equal_a_loop(dtype, tolerance, fn, slow):
+  check(dtype, tolerance, fn, each(slow), REWARDS)
+
+
 @both_precisions
 def test_opo_equals_a_loop(dtype, tolerance):
   check(dtype, tolerance, advantages.opo, each(slow_opo), REWARDS, LENGTHS)

@@ -53,6 +53,8 @@ class Case(NamedTuple):
       names of `scores.extras`.
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
+    ordered: whether the order of samples and prompts is part of the method, as where the j-th
+      samples of several prompts belong together.
   """
 
   method: Method
@@ -61,6 +63,7 @@ class Case(NamedTuple):
   scores: Callable[[dict[str, Any]], dict[str, np.ndarray]] = nothing
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
+  ordered: bool = False
 
 
 @functools.cache
@@ -99,6 +102,7 @@ def problem(seed, sizes, keep=False, extreme=True):
     'rewards': exact(correct + 0.1 * (rng.random(rows) < 0.3) * (group != 1)),
     'group': group,
     'keep': (rng.random(rows) < 0.7).astype(np.float64) if keep else None,
+    'truncated': (rng.random(rows) < 0.2).astype(np.float64),
   }
   return {k: exact(v) if k in ('logp', 'old', 'ref') else v for k, v in found.items()}
 
