@@ -1,11 +1,15 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
+from rljax.methods.a_grae import a_grae as a_grae
 from rljax.methods.adhint import adhint as adhint
 from rljax.methods.adora import adora as adora
 from rljax.methods.adora import adora_amplified as adora_amplified
 from rljax.methods.adora import adora_language as adora_language
 from rljax.methods.apo import apo as apo
 from rljax.methods.calibrl import calibrl as calibrl
+from rljax.methods.canon import canon as canon
+from rljax.methods.canon import canon_entropy as canon_entropy
+from rljax.methods.canon import canon_length as canon_length
 from rljax.methods.cft import cft as cft
 from rljax.methods.chi2 import chi2 as chi2
 from rljax.methods.chi2 import with_chi2 as with_chi2
@@ -15,9 +19,12 @@ from rljax.methods.combinators import together as together
 from rljax.methods.combinators import with_keep as with_keep
 from rljax.methods.combinators import with_rewards as with_rewards
 from rljax.methods.combinators import with_truncated_importance as with_truncated_importance
+from rljax.methods.copo import copo as copo
 from rljax.methods.cure import cure as cure
 from rljax.methods.d3s import d3s as d3s
 from rljax.methods.dapo import dapo as dapo
+from rljax.methods.dgpo import dgpo as dgpo
+from rljax.methods.dler import dler as dler
 from rljax.methods.ghpo import ghpo as ghpo
 from rljax.methods.gigpo import gigpo as gigpo
 from rljax.methods.gigpo import gigpo_scaled as gigpo_scaled
@@ -32,8 +39,10 @@ from rljax.methods.grpo_s import with_dynamic_scaling as with_dynamic_scaling
 from rljax.methods.gspo import gspo as gspo
 from rljax.methods.gui_g1 import gui_g1 as gui_g1
 from rljax.methods.hapo import hapo as hapo
+from rljax.methods.lite_ppo import lite_ppo as lite_ppo
 from rljax.methods.lp_reg import lp_reg as lp_reg
 from rljax.methods.lp_reg import lp_reg_paper as lp_reg_paper
+from rljax.methods.ngrpo import ngrpo as ngrpo
 from rljax.methods.one_shot import one_shot as one_shot
 from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
 from rljax.methods.progrpo import progrpo as progrpo
@@ -41,9 +50,14 @@ from rljax.methods.q_hawkeye import q_hawkeye as q_hawkeye
 from rljax.methods.recap import recap as recap
 from rljax.methods.red import red as red
 from rljax.methods.red import red_sft as red_sft
+from rljax.methods.reinforce import opo as opo
 from rljax.methods.reinforce import reinforce as reinforce
+from rljax.methods.reinforce import remax as remax
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
+from rljax.methods.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
+from rljax.methods.riskpo import riskpo as riskpo
+from rljax.methods.riskpo import riskpo_paper as riskpo_paper
 from rljax.methods.rover import rover as rover
 from rljax.methods.seele import seele as seele
 from rljax.methods.siren import siren as siren

@@ -61,3 +61,13 @@ def linear(value: jax.Array, slope: jax.Array, x: jax.Array) -> jax.Array:
   """
   value, slope = jax.lax.stop_gradient((value, slope))
   return value + slope * (x - jax.lax.stop_gradient(x))
+
+
+def correct(batch: Batch) -> jax.Array:
+  """Correctness without other parts of the reward: `extras['correct']`, else the rewards."""
+  return batch.extras.get('correct', batch.rewards)
+
+
+def kept(batch: Batch) -> jax.Array:
+  """`keep`, 1 everywhere if it is None, `[*N]`."""
+  return jnp.ones_like(batch.rewards) if batch.keep is None else batch.keep

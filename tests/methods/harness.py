@@ -54,6 +54,8 @@ class Case(NamedTuple):
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
     by_place: whether it takes the first of equally good completions, so that their order matters.
+    ordered: whether the order of samples and prompts is part of the method, as where the j-th
+      samples of several prompts belong together.
   """
 
   method: Method
@@ -63,6 +65,7 @@ class Case(NamedTuple):
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
   by_place: bool = False
+  ordered: bool = False
 
 
 @functools.cache
@@ -101,6 +104,7 @@ def problem(seed, sizes, keep=False, extreme=True):
     'rewards': exact(correct + 0.1 * (rng.random(rows) < 0.3) * (group != 1)),
     'group': group,
     'keep': (rng.random(rows) < 0.7).astype(np.float64) if keep else None,
+    'truncated': (rng.random(rows) < 0.2).astype(np.float64),
   }
   return {k: exact(v) if k in ('logp', 'old', 'ref') else v for k, v in found.items()}
 
