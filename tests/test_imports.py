@@ -15,6 +15,7 @@ MODULES = sorted((ROOT / 'rljax').rglob('*.py'))
 ARRAYS = {
   'advantages',
   'aggregation',
+  'controllers',
   'divergences',
   'evaluation',
   'groups',
@@ -24,6 +25,7 @@ ARRAYS = {
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
 }
 RECORDS = ARRAYS | {'types'}
 HOST = {'checkpoints', 'data', 'verifiers'}

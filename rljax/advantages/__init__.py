@@ -11,3 +11,4 @@ from rljax.advantages.batch import whiten as whiten
 from rljax.advantages.group import center as center
 from rljax.advantages.group import grpo as grpo
 from rljax.advantages.group import rloo as rloo
+from rljax.advantages.signed import signed as signed

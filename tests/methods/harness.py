@@ -53,6 +53,7 @@ class Case(NamedTuple):
       names of `scores.extras`.
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
+    ordered: whether the order of a group's samples means something, such as the first of the best.
   """
 
   method: Method
@@ -61,6 +62,7 @@ class Case(NamedTuple):
   scores: Callable[[dict[str, Any]], dict[str, np.ndarray]] = nothing
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
+  ordered: bool = False
 
 
 @functools.cache

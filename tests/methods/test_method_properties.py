@@ -131,10 +131,9 @@ def test_order_of_samples_and_prompts_does_not_matter(name):
   scores, batch = start(name, seed=2)
   rng = np.random.default_rng(0)
   if batch.group is None:
-    order = (
-      rng.permutation(P)[:, None],
-      rng.permuted(np.tile(np.arange(G), (P, 1)), axis=1),
-    )
+    samples = np.tile(np.arange(G), (P, 1))
+    ordered = all_cases()[name].ordered
+    order = (rng.permutation(P)[:, None], samples if ordered else rng.permuted(samples, axis=1))
   else:
     order = rng.permutation(P * G)
   expected = loss_of_case(name, scores, batch)
