@@ -49,7 +49,7 @@ def rrhf(
   worse = rewards[..., :, None] < rewards[..., None, :]
   worse &= real[..., :, None] & real[..., None, :]
   ranked = jnp.sum(jnp.where(worse & (lead > 0), lead, 0), axis=(-2, -1))
-  best = jnp.argmax(jnp.where(real, rewards, -jnp.inf), axis=-1)[..., None]
-  chosen = real & (jnp.arange(logp.shape[-1]) == best)
+  best = jnp.argmax(jnp.where(real, rewards, -jnp.inf), axis=-1)
+  chosen = real & (jax.nn.one_hot(best, logp.shape[-1]) > 0)
   imitated = jnp.sum(jnp.where(chosen, -logp / lengths, 0), axis=-1)
   return rank_coef * ranked + imitated

@@ -159,6 +159,12 @@ def loss_and_gradient(method, scores, batch, state=None):
   return jax.value_and_grad(loss, has_aux=True)(scores)
 
 
+def loss_of_method(method, scores, batch):
+  """`loss_and_gradient` in one program: operation by operation it would compile hundreds."""
+  fn = functools.partial(loss_and_gradient, method)
+  return jax.jit(fn, compiler_options={'xla_backend_optimization_level': 0})(scores, batch)
+
+
 # Without optimisation the many programs of these tests compile in half the time.
 @functools.partial(
   jax.jit, static_argnums=0, compiler_options={'xla_backend_optimization_level': 0}

@@ -1,11 +1,19 @@
-"""Losses of whole groups against loops in float64, and numeric differences of the full objective."""
+"""Losses of whole groups against loops in float64, and against numeric differences."""
 
 import cases_groups
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import all_cases, as_batch, as_scores, assert_parity, loss_and_gradient, problem
+from harness import (
+  all_cases,
+  as_batch,
+  as_scores,
+  assert_parity,
+  loss_and_gradient,
+  loss_of_method,
+  problem,
+)
 
 from rljax import divergences, methods
 from rljax.types import Batch, Scores
@@ -41,10 +49,10 @@ def test_prompts_that_are_all_right_or_all_wrong_are_counted_and_give_nothing():
   logp = jnp.array([[[-1.0], [-2.0]], [[-1.0], [-3.0]], [[-5.0], [-6.0]]])
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))
   for method in (methods.disco(), methods.disco_b(), methods.drpo(max_length=1)):
-    (loss, _), gradient = loss_and_gradient(method, Scores(logp), batch)
+    (loss, _), gradient = loss_of_method(method, Scores(logp), batch)
     assert float(loss) == pytest.approx(-1 / 3)
     np.testing.assert_allclose(gradient.logp[..., 0], [[-1 / 3, 1 / 3], [0, 0], [0, 0]], rtol=1e-6)
-  (loss, _), gradient = loss_and_gradient(methods.redi(), Scores(logp), batch)
+  (loss, _), gradient = loss_of_method(methods.redi(), Scores(logp), batch)
   assert float(loss) == pytest.approx(1 - 1.6)  # one pair, and the others are not counted
   np.testing.assert_allclose(gradient.logp[..., 0], [[-1, 0.8], [0, 0], [0, 0]], rtol=1e-6)
 
@@ -53,7 +61,7 @@ def test_rewards_other_than_zero_and_one_belong_to_neither_side():
   logp = jnp.array([[[-1.0], [-2.0], [-9.0], [-7.0]]])
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.array([[1.0, 0.0, 0.5, -1.0]]))
   for method in (methods.disco(), methods.redi()):
-    _, gradient = loss_and_gradient(method, Scores(logp), batch)
+    _, gradient = loss_of_method(method, Scores(logp), batch)
     assert (np.asarray(gradient.logp[0, :2]) != 0).all()
     assert (np.asarray(gradient.logp[0, 2:]) == 0).all()
 
@@ -65,7 +73,7 @@ def test_a_kl_bound_is_free_below_delta_and_for_negative_estimates(estimator):
   method = methods.with_kl_bound(base, delta=0.1, beta=10.0, estimator=estimator)
   for shift, acts in ((0.0, False), (0.05, False), (0.9, True), (-0.2, False)):
     batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.zeros((2, 2)), old_logp=logp + shift)
-    (loss, terms), gradient = loss_and_gradient(method, Scores(logp), batch)
+    (loss, terms), gradient = loss_of_method(method, Scores(logp), batch)
     k = shift if estimator is divergences.k1 else np.exp(-shift) - 1 + shift
     assert (k > 0.1) == acts
     assert float(loss) == pytest.approx(5 * max(k - 0.1, 0) ** 2, rel=1e-4)

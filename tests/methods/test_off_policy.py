@@ -4,7 +4,7 @@ import cases_off_policy
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import as_batch, assert_parity, loss_and_gradient, problem
+from harness import as_batch, assert_parity, loss_of_method, problem
 
 from rljax import aggregation, methods, token_weights
 from rljax.types import Batch, Scores
@@ -30,10 +30,10 @@ def test_an_exact_sampler_changes_nothing():
   logp, batch = as_batch(problem(0, [4, 4], keep=True), 'groups')
   batch = batch.replace(behavior_logp=batch.old_logp)
   near = batch.replace(old_logp=logp + 0.1, behavior_logp=logp + 0.1)
-  (expected, _), slope = loss_and_gradient(methods.gspo_token(), Scores(logp), near)
+  (expected, _), slope = loss_of_method(methods.gspo_token(), Scores(logp), near)
   assert np.abs(slope.logp).max() > 0
   for method in everything(methods.gspo_token()):
-    (loss, terms), gradient = loss_and_gradient(method, Scores(logp), near)
+    (loss, terms), gradient = loss_of_method(method, Scores(logp), near)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     np.testing.assert_allclose(gradient.logp, slope.logp, rtol=1e-6)
     assert float(terms.get('importance', 1.0)) == pytest.approx(1.0)
@@ -49,7 +49,7 @@ def test_what_is_left_out_has_no_gradient_and_stays_in_the_count():
     (methods.with_icepop(plain), 1),
     (methods.with_masked_importance(plain), 2),
   ):
-    (_, terms), gradient = loss_and_gradient(method, Scores(logp), batch)
+    (_, terms), gradient = loss_of_method(method, Scores(logp), batch)
     np.testing.assert_allclose(gradient.logp[0, 0], [0, 0 if masked == 2 else -0.25])
     assert float(terms['importance_masked']) == pytest.approx(masked / 4)
     assert float(terms['importance']) == pytest.approx(1 - masked / 4)
@@ -59,7 +59,7 @@ def test_everything_left_out_is_no_loss():
   logp = jnp.full((1, 2, 2), -1.0)
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.array([[1.0, 2.0]]), behavior_logp=logp - 9.0)
   for wrap in (methods.with_icepop, methods.with_masked_importance):
-    (loss, _), gradient = loss_and_gradient(wrap(methods.reinforce()), Scores(logp), batch)
+    (loss, _), gradient = loss_of_method(wrap(methods.reinforce()), Scores(logp), batch)
     assert loss == 0 and (np.asarray(gradient.logp) == 0).all()
 
 
@@ -67,7 +67,7 @@ def test_an_off_policy_mask_spares_good_answers_and_reports_its_share():
   logp = jnp.full((1, 2, 2), -3.0)
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.array([[1.0, 0.0]]), behavior_logp=logp + 1)
   method = methods.with_off_policy_mask(methods.grpo())
-  (_, terms), gradient = loss_and_gradient(method, Scores(logp), batch)
+  (_, terms), gradient = loss_of_method(method, Scores(logp), batch)
   assert (np.asarray(gradient.logp[0, 0]) < 0).all() and (
     np.asarray(gradient.logp[0, 1]) == 0
   ).all()
@@ -79,19 +79,19 @@ def test_mistakes_are_named():
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.array([[1.0, 0.0]]))
   for method in everything(methods.grpo()):
     with pytest.raises(ValueError, match='behavior_logp, which is None'):
-      loss_and_gradient(method, Scores(logp), batch)
+      loss_of_method(method, Scores(logp), batch)
   batch = batch.replace(behavior_logp=logp)
   with pytest.raises(ValueError, match='advantages, which is None'):
     bonus = methods.entropy_bonus(aggregation.token_mean, 1.0)
     method = methods.stateless(lambda b: b, entropy=bonus)
-    loss_and_gradient(methods.with_off_policy_mask(method), Scores(logp, logp), batch)
+    loss_of_method(methods.with_off_policy_mask(method), Scores(logp, logp), batch)
   with pytest.raises(ValueError, match='values of shape'):
-    loss_and_gradient(methods.with_icepop(methods.redi()), Scores(logp), batch)
+    loss_of_method(methods.with_icepop(methods.redi()), Scores(logp), batch)
   with pytest.raises(ValueError, match='0 <= low < high'):
     methods.with_icepop(methods.grpo(), low=2.0, high=1.0)
   with pytest.raises(ValueError, match=r"needs batch.extras\['old_entropy'\]"):
     method = methods.with_adaptive_entropy(methods.grpo(), target=1.0)
-    loss_and_gradient(method, Scores(logp, -logp), batch)
+    loss_of_method(method, Scores(logp, -logp), batch)
 
 
 def test_batch_weights_come_after_the_measure_of_the_method():
@@ -107,10 +107,8 @@ def test_batch_weights_come_after_the_measure_of_the_method():
       token_weights.token_importance(old_logp, behavior_logp, mask), high=1.0
     )
 
-  (loss, _), _ = loss_and_gradient(
-    methods.with_batch_importance(bounded, half), Scores(logp), batch
-  )
-  (whole, _), _ = loss_and_gradient(bounded, Scores(logp), batch)
+  (loss, _), _ = loss_of_method(methods.with_batch_importance(bounded, half), Scores(logp), batch)
+  (whole, _), _ = loss_of_method(bounded, Scores(logp), batch)
   assert float(loss) == pytest.approx(0.5 * float(whole), rel=1e-6)
 
 

@@ -4,7 +4,7 @@ import cases_surrogates
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import as_batch, assert_parity, loss_and_gradient, problem
+from harness import as_batch, assert_parity, loss_of_method, problem
 
 from rljax import methods
 from rljax.types import Batch, Scores
@@ -17,8 +17,8 @@ def test_loss_and_gradient_equal_loops(name):
 
 def test_gspo_token_has_the_value_and_gradient_of_gspo():
   logp, batch = as_batch(problem(0, [4, 4, 4], keep=True), 'groups')
-  (loss, terms), gradient = loss_and_gradient(methods.gspo(), Scores(logp), batch)
-  (found, found_terms), slope = loss_and_gradient(methods.gspo_token(), Scores(logp), batch)
+  (loss, terms), gradient = loss_of_method(methods.gspo(), Scores(logp), batch)
+  (found, found_terms), slope = loss_of_method(methods.gspo_token(), Scores(logp), batch)
   assert np.abs(gradient.logp).max() > 0
   np.testing.assert_allclose(found, loss, rtol=1e-6)
   np.testing.assert_allclose(slope.logp, gradient.logp, rtol=1e-5, atol=1e-8)
@@ -28,9 +28,9 @@ def test_gspo_token_has_the_value_and_gradient_of_gspo():
 def test_gmpo_without_a_bound_is_gspo_without_a_clip():
   logp, batch = as_batch(problem(0, [4, 4, 4], keep=True), 'groups')
   free = methods.gmpo(clip_low=99.0, clip_high=99.0)
-  (loss, _), gradient = loss_and_gradient(free, Scores(logp), batch)
+  (loss, _), gradient = loss_of_method(free, Scores(logp), batch)
   wide = methods.gspo(clip_low=99.0, clip_high=1e9)
-  (expected, _), slope = loss_and_gradient(wide, Scores(logp), batch)
+  (expected, _), slope = loss_of_method(wide, Scores(logp), batch)
   np.testing.assert_allclose(loss, expected, rtol=1e-6)
   np.testing.assert_allclose(gradient.logp, slope.logp, rtol=1e-6)
   assert np.abs(slope.logp).max() > 0
@@ -45,7 +45,7 @@ def test_clip_fractions_are_shares_of_the_tokens_that_are_held():
     (methods.cispo(), 2 / 8),  # exp(2) in both
     (methods.cispo(low=0.7), 4 / 8),  # exp(-0.5) as well
   ):
-    (_, terms), _ = loss_and_gradient(method, Scores(logp), batch)
+    (_, terms), _ = loss_of_method(method, Scores(logp), batch)
     assert float(terms['clip_fraction']) == pytest.approx(expected)
 
 
@@ -70,7 +70,7 @@ def test_a_truncated_answer_is_wrong_whatever_it_says():
 def test_nothing_kept_is_no_loss(name, reward):
   logp = jnp.full((1, 3, 2), -1.0)
   batch = Batch(mask=jnp.ones_like(logp), rewards=jnp.full((1, 3), reward))
-  (loss, _), gradient = loss_and_gradient(getattr(methods, name)(), Scores(logp), batch)
+  (loss, _), gradient = loss_of_method(getattr(methods, name)(), Scores(logp), batch)
   assert loss == 0 and (np.asarray(gradient.logp) == 0).all()
-  (loss, _), gradient = loss_and_gradient(methods.w_reinforce(), Scores(logp), batch)
+  (loss, _), gradient = loss_of_method(methods.w_reinforce(), Scores(logp), batch)
   assert loss != 0 and (np.asarray(gradient.logp) != 0).all()  # equal rewards are no special case
