@@ -95,4 +95,5 @@ def sides(batch: Batch) -> tuple[jax.Array, jax.Array]:
   """Which kept sequences are right, and which are wrong: two float arrays `[*N]`."""
   correct = stats.as_float(batch.extras.get('correct', batch.rewards))
   kept = jnp.ones_like(correct) if batch.keep is None else batch.keep
-  return tuple(((correct == label) & (kept > 0)).astype(correct.dtype) for label in (1, 0))
+  right, wrong = (correct == 1) & (kept > 0), (correct == 0) & (kept > 0)
+  return right.astype(correct.dtype), wrong.astype(correct.dtype)

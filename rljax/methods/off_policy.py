@@ -122,7 +122,8 @@ def with_masked_importance(
 
   Source: TRL's mode sequence_mask with its default of `high`.
   """
-  token_weights.masked(jnp.ones(()), low=low, high=high)  # refuses bounds before any tracing
+  if not 0 <= low < high:
+    raise ValueError(f'Importance weights are bounded to 0 <= low < high, not [{low}, {high}].')
 
   def importance(scores, batch):
     found = level(*_policies(scores, batch), batch.mask)

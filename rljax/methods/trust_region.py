@@ -32,8 +32,8 @@ def with_kl_bound(
     estimator: `(old_logp, logp) -> [*N, T]` from `rljax.divergences`; with `divergences.k3`, K is
       the mean of `ratio - 1 - log ratio`, never negative.
 
-  Source: arXiv 2505.12366. The authors' code has the gradient of `beta / 2`, which this follows;
-  the paper's `beta` is half of it.
+  Source: arXiv 2505.12366. The gradient is that of the authors' code, `beta * excess` times that of
+  K; it belongs to `beta / 2` times the squared excess, not to `beta` times.
   """
 
   def kl(scores, batch):

@@ -33,7 +33,7 @@ def slow_rrhf(gamma, rank_coef):
           gradient[p, i] += rank_coef / n[i] ** gamma
           gradient[p, j] -= rank_coef / n[j] ** gamma
     if rows:
-      best = [i for i in rows if REWARDS[p, i] == max(REWARDS[p, rows])][0]
+      best = next(i for i in rows if REWARDS[p, i] == max(REWARDS[p, rows]))
       loss[p] -= LOGP[p, best] / n[best]
       gradient[p, best] -= 1 / n[best]
   return loss, gradient
