@@ -88,6 +88,7 @@ from rljax.advantages.segments import spo_chain as spo_chain
 from rljax.advantages.segments import step_ids as step_ids
 from rljax.advantages.segments import to_tokens as to_tokens
 from rljax.advantages.segments import whiten_unlikely as whiten_unlikely
+from rljax.advantages.signed import signed as signed
 from rljax.advantages.steps import contexts as contexts
 from rljax.advantages.steps import every_step as every_step
 from rljax.advantages.steps import gigpo as gigpo

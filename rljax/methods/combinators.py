@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
-from rljax import aggregation, ratios
-from rljax.types import Batch, Method, Scores, Term
+from rljax.types import Batch, Method, Term
 
 
 def stateless(prepare: Callable[[Batch], Batch], **terms: Term) -> Method:
@@ -48,68 +46,6 @@ def with_keep(keep: Callable[[Batch], jax.Array], method: Method) -> Method:
     )
 
   return method._replace(prepare=prepare)
-
-
-def with_truncated_importance(method: Method, cap: float = 2.0) -> Method:
-  """The method on tokens of another policy: every token's loss times `ratios.truncated_importance`.
-
-  With the clipped ratio inside, which starts from the policy at the start of the update, this is
-  the decoupled objective: the clip bounds how far an update goes, the weight says how likely the
-  token would be now. That policy is `batch.old_logp`, and where it is None the policy being trained
-  without its gradient, as everywhere. Terms with coefficient 0 stay as they are; add those that are
-  no expectation over the sampled tokens, such as an entropy bonus, outside (`plus`).
-
-  Two metrics are added: `importance`, the mean weight of a token, and `importance_capped`, the
-  share of tokens whose weight is the cap.
-
-  Args:
-    method: its terms that count have values `[*N, T]`.
-    cap: the largest weight.
-
-  Raises:
-    ValueError: `cap` is not positive; while tracing, if `behavior_logp` is None or a term has no
-      value per token.
-
-  Source: arXiv 2110.00641, 2505.24298; the cards of truncated importance sampling as in `ratios`.
-  """
-  if cap <= 0:
-    raise ValueError(f'cap is the largest importance weight and must be positive, not {cap}.')
-
-  def importance(scores: Scores, batch: Batch) -> jax.Array:
-    if batch.behavior_logp is None:
-      raise ValueError(
-        'An importance weight reads batch.behavior_logp, which is None. Pass on what the sampler '
-        'returned.'
-      )
-    old_logp = scores.logp if batch.old_logp is None else batch.old_logp
-    # What stands where nobody trains may be NaN, and 0 * NaN would reach the gradient.
-    old_logp, behavior_logp = (
-      jnp.where(batch.mask > 0, x, 0.0) for x in (old_logp, batch.behavior_logp)
-    )
-    return ratios.truncated_importance(old_logp, behavior_logp, cap)
-
-  def weighed(name, term):
-    def value(scores, batch):
-      found, weight = term.value(scores, batch), importance(scores, batch)
-      if found.shape != weight.shape:
-        raise ValueError(
-          f'Term {name!r} has values of shape {found.shape}, and importance weights are per token, '
-          f'{weight.shape}. Wrap the method without it and add it by plus.'
-        )
-      return weight * found
-
-    return term._replace(value=value)
-
-  def capped(scores, batch):
-    weight = importance(scores, batch)
-    return (weight >= cap).astype(weight.dtype)
-
-  counts = {n: term for n, term in method.terms.items() if callable(term.coef) or term.coef}
-  return plus(
-    method._replace(terms={**method.terms, **{n: weighed(n, t) for n, t in counts.items()}}),
-    importance=Term(importance, aggregation.token_mean, 0.0),
-    importance_capped=Term(capped, aggregation.token_mean, 0.0),
-  )
 
 
 def together(**methods: Method) -> Method:

@@ -24,6 +24,14 @@ def reinforce() -> Method:
   return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
 
 
+def reinforce_token_mean() -> Method:
+  """`reinforce` with the mean over all tokens of the batch: a token counts the same wherever it is.
+
+  Source: the token mean is that of GPG, arXiv 2504.02546.
+  """
+  return reinforce()._replace(terms={'policy': Term(_policy, aggregation.token_mean)})
+
+
 def rloo() -> Method:
   """REINFORCE with the mean reward of the group's other samples as baseline.
 

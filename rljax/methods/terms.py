@@ -45,7 +45,7 @@ def policy_terms(
 
 def token_ratio(scores: Scores, batch: Batch) -> jax.Array:
   """Ratio of each token to the policy that the update started from, `[*N, T]`."""
-  return ratios.token(_trained(scores.logp, batch), _trained(batch.old_logp, batch))
+  return ratios.token(trained(scores.logp, batch), trained(batch.old_logp, batch))
 
 
 def kl_to_reference(
@@ -60,7 +60,7 @@ def kl_to_reference(
   """
 
   def value(scores, batch):
-    return estimator(_trained(scores.logp, batch), _trained(reference(batch), batch))
+    return estimator(trained(scores.logp, batch), trained(reference(batch), batch))
 
   return Term(value, weights, coef)
 
@@ -96,6 +96,11 @@ def sampled_logp(batch: Batch) -> jax.Array:
   return batch.behavior_logp
 
 
-def _trained(logp, batch):
+def trained(logp: jax.Array | None, batch: Batch) -> jax.Array | None:
   """`logp`, 0 where the mask is: what stands there may be NaN and must not reach a gradient."""
   return None if logp is None else jnp.where(batch.mask > 0, logp, 0.0)
+
+
+def trained_tokens(batch: Batch) -> jax.Array:
+  """The mask of kept sequences, `[*N, T]`: the tokens that statistics of a batch are over."""
+  return batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]

@@ -312,6 +312,6 @@ CASES = {
   'riskpo': Case(
     methods.with_rewards(lambda b: jnp.round(8 * b.rewards) / 8, methods.riskpo(bundle_size=2)),
     lambda p: riskpo({**p, 'rewards': np.round(8 * p['rewards']) / 8}, 2),
-    ordered=True,
+    ordered=('prompts', 'samples'),
   ),
 }

@@ -54,7 +54,7 @@ class Case(NamedTuple):
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
     by_place: whether it takes the first of equally good completions, so that their order matters.
-    ordered: whether the order of samples and prompts is part of the method, as where the j-th
+    ordered: of 'samples' and 'prompts', those whose order is part of the method, as where the j-th
       samples of several prompts belong together.
   """
 
@@ -65,7 +65,7 @@ class Case(NamedTuple):
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
   by_place: bool = False
-  ordered: bool = False
+  ordered: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -161,6 +161,12 @@ def loss_and_gradient(method, scores, batch, state=None):
     return training.total(method, scores, batch, weights)
 
   return jax.value_and_grad(loss, has_aux=True)(scores)
+
+
+def loss_of_method(method, scores, batch):
+  """`loss_and_gradient` in one program: operation by operation it would compile hundreds."""
+  fn = functools.partial(loss_and_gradient, method)
+  return jax.jit(fn, compiler_options={'xla_backend_optimization_level': 0})(scores, batch)
 
 
 # Without optimisation the many programs of these tests compile in half the time.
