@@ -61,7 +61,11 @@ class Batch:
 
 @flax.struct.dataclass
 class Scores:
-  """What the policy being trained says of a batch, differentiable; all `[*N, T]`."""
+  """What the policy being trained says of a batch, differentiable; all `[*N, T]`.
+
+  `extras` holds a method's statistics and features by name; a feature has no gradient and may be
+  `[*N]`.
+  """
 
   logp: jax.Array
   entropy: jax.Array | None = None
@@ -97,10 +101,14 @@ class Method(NamedTuple):
     statistics: further numbers per token from the policy's logits that the terms read as
       `scores.extras`: `(logits [C, V], targets [C]) -> [C]` by name, from `rljax.vocabulary`.
     reads: what `prepare` reads of the policy before its update: 'logp', 'entropy' or a name of
-      `statistics`; it is found in `batch.extras` as 'old_entropy' and so on, and as `old_logp`.
+      `statistics` or `features`; it is found in `batch.extras` as 'old_entropy' and so on, and as
+      `old_logp`.
     critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
       an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
       what it says now is `scores.values`. Empty: there is none.
+    features: further numbers per completion, or per token of it, from the policy's activations,
+      found where the statistics are: `(x [T, D], real [T]) -> []` or `[T]` by name, one completion
+      at a time. Row t of `x` is what token t was predicted from, float32, and 0 where `real` is.
   """
 
   init: Callable[[], Any]
@@ -110,3 +118,4 @@ class Method(NamedTuple):
   statistics: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType({})
   reads: tuple[str, ...] = ()
   critic: Mapping[str, Term] = MappingProxyType({})
+  features: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType({})
