@@ -63,8 +63,8 @@ class Batch:
 class Scores:
   """What the policy being trained says of a batch, differentiable; all `[*N, T]`.
 
-  `extras` holds a method's statistics and features by name; a feature has no gradient and may be
-  `[*N]`.
+  `extras` holds a method's statistics and features by name; a feature has no gradient and is
+  `[*N, ...]`.
   """
 
   logp: jax.Array
@@ -106,9 +106,9 @@ class Method(NamedTuple):
     critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
       an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
       what it says now is `scores.values`. Empty: there is none.
-    features: further numbers per completion, or per token of it, from the policy's activations,
-      found where the statistics are: `(x [T, D], real [T]) -> []` or `[T]` by name, one completion
-      at a time. Row t of `x` is what token t was predicted from, float32, and 0 where `real` is.
+    features: numbers per completion from the policy's activations before the head, found where
+      the statistics are: `(x [T, D], real [T]) -> [...]` by name, called on one completion at a
+      time. Row t of `x` is what token t was predicted from, float32, and 0 where `real` is.
   """
 
   init: Callable[[], Any]

@@ -16,31 +16,21 @@ def per_completion(
   real: jax.Array,
   places: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-  """Features of the activations of every completion, by name, each `[*N]` or `[*N, T]`.
+  """Features of the activations of every completion, by name, each `[*N, ...]`.
 
   They are computed in a loop over completions, so what one needs on its way, such as a singular
   value decomposition, exists once. They carry no gradient.
 
   Args:
-    features: `(x [T, D] float32, real [T]) -> []` or `[T]` by name; `x` is 0 where `real` is.
+    features: `(x [T, D] float32, real [T]) -> [...]` by name; `x` is 0 where `real` is.
     x: `[*N, T, D]`, or with `places` the slots of `pack_completions`, `[P, S, W, D]`.
     real: float32 `[*N, T]`, 1 where there is a token.
     places: int `[P, G, T]`, where each token stands among the S * W of its prompt.
-
-  Raises:
-    ValueError: while tracing, if a feature has another shape.
   """
 
   def of_one(x, real):
     x = jnp.where(real[:, None] > 0, x.astype(jnp.float32), 0.0)
-    found = {name: feature(x, real) for name, feature in features.items()}
-    for name, value in found.items():
-      if value.shape not in ((), real.shape):
-        raise ValueError(
-          f'Feature {name!r} has shape {value.shape} for one completion; it must be [] or one '
-          f'number a token, {real.shape}.'
-        )
-    return found
+    return {name: feature(x, real) for name, feature in features.items()}
 
   def of_prompt(part):
     x, real, places = part

@@ -32,10 +32,10 @@ def make_score(
     temperature: the sampler's; log-probabilities and entropies are of the distribution drawn from.
     statistics: further numbers per token that a method reads, which become `Scores.extras`:
       `(logits [C, V], targets [C]) -> [C]` by name, from tempered logits.
-    features: numbers per completion or per token of it from the activations before the head, which
-      become `Scores.extras` too, without gradient: `(x [T, D], real [T]) -> []` or `[T]` by name,
-      one completion at a time. Row t of `x` is what token t was predicted from, so the first is of
-      the prompt's end; it is float32, and 0 where `real` is.
+    features: numbers per completion from the activations before the head, which become
+      `Scores.extras` too, without gradient: `(x [T, D], real [T]) -> [...]` by name, one completion
+      at a time. Row t of `x` is what token t was predicted from, so the first is of the prompt's
+      end; it is float32, and 0 where `real` is.
     chunk: tokens whose logits exist at a time; 0: `head.chunk_size` of the vocabulary.
 
   Returns:
@@ -86,11 +86,9 @@ def make_score(
       x = make(model, params, batch)
       found = model.by_rows(per_token)(params, x, batch.completion)
     real = batch.completion >= 0
+    found = {name: jnp.where(real, a, 0.0) for name, a in found.items()}
     if features:
       found |= of_completions(x, batch, real)
-    found = {
-      name: jnp.where(real, a, 0.0) if a.shape == real.shape else a for name, a in found.items()
-    }
     return Scores(logp=found.pop('logp'), entropy=found.pop('entropy'), extras=found)
 
   return score

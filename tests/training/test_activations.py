@@ -30,12 +30,17 @@ def size(x, real):
   return jnp.linalg.norm(x, axis=-1) + 7 * (1 - real)
 
 
-FEATURES = {'spread': spread, 'size': size}
+def ends(x, real):
+  """Two numbers a completion: of what its first and its last token were predicted from."""
+  return jnp.stack([x[0, 0], x[jnp.int32(real.sum()) - 1, 0]])
+
+
+FEATURES = {'spread': spread, 'size': size, 'ends': ends}
 
 
 def slow():
-  """Both numbers, completion by completion, none of them padded."""
-  spreads, sizes = [], np.zeros(P['completion'].shape)
+  """All of them, completion by completion, none of them padded."""
+  spreads, sizes, both = [], np.full(P['completion'].shape, 7.0), []
   for i, (prompt, completion) in enumerate(zip(P['prompt'], P['completion'], strict=True)):
     prompt, completion = prompt[prompt >= 0], completion[completion >= 0]
     tokens = np.concatenate([prompt, completion])[None]
@@ -45,7 +50,8 @@ def slow():
     p = s / (s.sum() + 1e-8)
     spreads.append(-(p * np.log(p + 1e-8)).sum())
     sizes[i, : len(x)] = np.sqrt((x**2).sum(-1))
-  return np.array(spreads), sizes
+    both.append([x[0, 0], x[-1, 0]])
+  return {'spread': np.array(spreads), 'size': sizes, 'ends': np.array(both)}
 
 
 @pytest.mark.parametrize('layout', ['rows', 'groups', 'packed', 'packed on a mesh', 'on a mesh'])
@@ -61,16 +67,14 @@ def test_features_are_those_of_each_completion_alone(layout):
     batch = training.pack_completions(batch, 3, mesh)
     assert batch.extras['packing'].size < P['completion'].size
   found = jax.jit(training.make_score(model, features=FEATURES))(params, batch).extras
-  spreads, sizes = slow()
-  assert found['spread'].shape == batch.rewards.shape
-  assert found['size'].shape == batch.mask.shape
-  assert np.ptp(spreads) > 0.3 and (P['completion'] < 0).any()
-  np.testing.assert_allclose(found['spread'].reshape(-1), spreads, atol=2e-5)
-  np.testing.assert_allclose(found['size'].reshape(sizes.shape), sizes, rtol=2e-5, atol=1e-5)
+  assert np.ptp(slow()['spread']) > 0.3 and (P['completion'] < 0).any()
+  for name, expected in slow().items():
+    assert found[name].shape == (*batch.rewards.shape, *expected.shape[1:])
+    np.testing.assert_allclose(found[name].reshape(expected.shape), expected, rtol=2e-5, atol=2e-5)
 
 
 def test_features_carry_no_gradient_and_spoil_none():
-  """Of the two only one is read, and the other's own gradient would be NaN."""
+  """Only one of them is read, and the gradient of another would be NaN."""
   score = training.make_score(MODEL, features=FEATURES)
 
   def loss(params, extra):
@@ -99,14 +103,8 @@ def test_what_no_term_reads_costs_nothing():
   assert flops(statistics=largest, features=FEATURES) == plain
 
 
-def test_a_feature_of_another_shape_is_refused():
-  score = training.make_score(MODEL, features={'mean': lambda x, real: x.mean(0)})
-  with pytest.raises(ValueError, match=r"'mean' has shape \(8,\) for one completion"):
-    score(PARAMS, toys.as_batch(P, 'rows'))
-
-
 def test_features_need_a_model_that_gives_activations():
-  with pytest.raises(ValueError, match=r"\['size', 'spread'\] need model.features"):
+  with pytest.raises(ValueError, match=r"\['ends', 'size', 'spread'\] need model.features"):
     training.make_score(toys.TABLE, features=FEATURES)
 
 
