@@ -136,28 +136,28 @@ def together(**methods: Method) -> Method:
   clash = sorted(statistics.keys() & features.keys())
   if clash:
     raise ValueError(f'{clash} would be statistics and features at once; choose other names.')
-  further = statistics.keys() | features.keys()
+  everyones = statistics.keys() | features.keys()
+  own = {name: (*method.statistics, *method.features) for name, method in methods.items()}
 
   def scored(name, scores):
     """The scores of one method, whose statistics have the names that it gave them."""
-    own = (*methods[name].statistics, *methods[name].features)
 
     def rename(each):
-      rest = {key: x for key, x in each.extras.items() if key not in further}
-      return each.replace(extras=rest | {key: each.extras[f'{name}_{key}'] for key in own})
+      rest = {key: x for key, x in each.extras.items() if key not in everyones}
+      return each.replace(extras=rest | {key: each.extras[f'{name}_{key}'] for key in own[name]})
 
     # Itself a dict where a method is made of several.
     return jax.tree.map(rename, scores[name], is_leaf=lambda x: isinstance(x, Scores))
 
   def before(name, batches):
     """The batch of one method, with what it reads of the policy under the names that it gave."""
-    own = [key for key in methods[name].reads if f'{name}_{key}' in further]
-    others = {f'old_{key}' for key in further}
+    filled = {f'old_{key}' for key in everyones}
+    names = {f'old_{name}_{key}': f'old_{key}' for key in own[name]}
 
     def rename(batch):
-      rest = {key: x for key, x in batch.extras.items() if key not in others}
-      filled = {f'old_{key}': batch.extras[f'old_{name}_{key}'] for key in own}
-      return batch.replace(extras=rest | filled)
+      rest = {key: x for key, x in batch.extras.items() if key not in filled}
+      mine = {new: batch.extras[key] for key, new in names.items() if key in batch.extras}
+      return batch.replace(extras=rest | mine)
 
     return jax.tree.map(rename, batches[name], is_leaf=lambda x: isinstance(x, Batch))
 
@@ -186,7 +186,7 @@ def together(**methods: Method) -> Method:
     return state, batches
 
   reads = [
-    f'{name}_{key}' if f'{name}_{key}' in further else key
+    f'{name}_{key}' if key in own[name] else key
     for name, method in methods.items()
     for key in method.reads
   ]

@@ -80,15 +80,22 @@ def trained(**algorithm):
 
   before = parameters()
   texts = np.array(with_tunix.prompts(WORK))
-  # Its own code adds arrays of different ranks, which our tests forbid to ours.
-  with jax.numpy_rank_promotion('allow'):
-    learner.train([{'prompts': texts}, {'prompts': texts}])
+  learner.train([{'prompts': texts}, {'prompts': texts}])
   return before, parameters()
 
 
 def distance(a, b):
   leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
   return max(float(np.abs(x - y).max()) for x, y in leaves)
+
+
+@pytest.fixture(autouse=True)
+def ranks_may_differ():
+  """Its own code adds arrays of different ranks, in threads too, which our tests forbid to ours."""
+  before = jax.config.jax_numpy_rank_promotion
+  jax.config.update('jax_numpy_rank_promotion', 'allow')
+  yield
+  jax.config.update('jax_numpy_rank_promotion', before)
 
 
 @functools.cache
