@@ -33,7 +33,7 @@ def loss_fn(model, config, data, rng, params, reference_params, is_train=True):
   """The loss as MaxText calls it; what is computed from log-probabilities on is ours."""
   del rng, is_train
   logp = model(params, data['prompt_completions'])
-  mask = (data['ar_completions_segmentation'][..., 1:] != 0).astype(jnp.float32)
+  mask = (data['ar_completions_segmentation'][..., 1:] != 0).astype(logp.dtype)
   groups = data['rewards'].reshape(-1, config.num_generations)
   adv = advantages.grpo(groups, ddof=0, eps=EPS).reshape(-1, 1)
   ratio = ratios.token(logp, data['completions_logprobs'])

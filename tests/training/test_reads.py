@@ -134,7 +134,7 @@ def test_methods_together_find_their_own_statistics_under_their_own_names(nested
   one = training.make_score(toys.TABLE, statistics=method.statistics)
 
   def score(params, batches):
-    return jax.tree.map(lambda b: one(PARAMS, b), batches, is_leaf=lambda x: isinstance(x, Batch))
+    return jax.tree.map(lambda b: one(params, b), batches, is_leaf=lambda x: isinstance(x, Batch))
 
   tx = optax.sgd(1.0)
 
