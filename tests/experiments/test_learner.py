@@ -67,6 +67,7 @@ def start(method, **changes):
   return learner, state, reference, batch, score
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('bucket', [0, 8], ids=['padded', 'packed'])
 def test_what_a_method_reads_is_that_of_the_policy_before_its_update(bucket):
   method = reading(('logp', 'entropy', 'largest', 'size'))
@@ -100,6 +101,7 @@ def test_a_method_that_reads_nothing_is_not_scored_before_one_update():
   assert metrics['loss/now'] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_several_updates_of_a_batch_fill_its_log_probability_whatever_the_method_reads():
   learner, state, reference, batch, score = start(reading(('entropy',)), epochs=2)
   expected = jax.jit(score)(state.params, batch)
