@@ -41,7 +41,7 @@ def unit(rng, shape, length):
 def bit(rng, shape, length):
   """0 or 1 a completion."""
   del length
-  return rng.integers(0, 2, shape)
+  return rng.integers(0, 2, shape).astype(np.float32)
 
 
 def unit_per_token(rng, shape, length):
@@ -51,7 +51,7 @@ def unit_per_token(rng, shape, length):
 
 def bit_per_token(rng, shape, length):
   """0 or 1 a token."""
-  return rng.integers(0, 2, (*shape, length))
+  return rng.integers(0, 2, (*shape, length)).astype(np.float32)
 
 
 def logp_per_token(rng, shape, length):
@@ -69,24 +69,44 @@ def label(count: int) -> Callable[..., np.ndarray]:
   return lambda rng, shape, length: rng.integers(0, count, shape)
 
 
+def steps_of_tokens(rng, shape, length):
+  """The step of each token, the first of `STEPS` to the last."""
+  del rng
+  return np.broadcast_to(np.arange(length) * STEPS // length, (*shape, length))
+
+
+STEPS = 4  # of a completion
+
 # What methods read in `batch.extras`, by name: `(generator, N, T) -> array`.
 FEED: dict[str, Callable[..., np.ndarray]] = {
   'answers': label(4),
+  'category': label(2),
   'copies': lambda rng, shape, length: np.ones(shape),
   'cuts': bit_per_token,
+  'difference': unit,
   'difficulty': unit,
   'expert_logp': logp_per_token,
   'greedy_rewards': unit,
   'has_expert': bit,
   'hint_mask': bit_per_token,
+  'hinted': bit,
   'iou': unit,
+  'labels': several(STEPS),
+  'num_steps': lambda rng, shape, length: np.full(shape, STEPS),
   'old_values': unit_per_token,
   'parent_deviation': unit,
   'parent_value': unit,
+  'potentials': several(STEPS),
   'predicted': unit,
   'prompt_confidence': unit,
   'rank_dynamics': several(3),
   'reference': bit,
+  'reward_gap': unit,
+  'state': label(4),
+  'step': label(STEPS),
+  'step_id': steps_of_tokens,
+  'step_rewards': unit,
+  'trajectory': label(4),
   'values_at_cuts': unit_per_token,
 }
 
@@ -180,7 +200,7 @@ def feed(w: Any, model: Any, params: Any, method: Method, batch: Batch) -> tuple
         raise Unfit(_first_line(error)) from error
       fed.append(name)
       made = FEED[name](rng, batch.rewards.shape, batch.mask.shape[-1])
-      made = jnp.asarray(made, jnp.float32)
+      made = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
       batch = batch.replace(extras=batch.extras | {name: made})
     else:
       return batch, fed
