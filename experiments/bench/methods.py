@@ -9,6 +9,7 @@ that cannot be built or fed, the line says why.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import time
@@ -125,10 +126,10 @@ def build_method(w: Any, name: str) -> Method:
 def judged(w: Any) -> Batch:
   """A rollout with rewards of 0 and 1, correctness and the reference's scores."""
   batch = library.rollout(w)
-  correct = np.random.default_rng(w.seed).random(batch.rewards.shape) < 0.6
-  correct = jnp.asarray(correct, jnp.float32)
-  return batch.replace(
-    rewards=correct, ref_logp=batch.behavior_logp - 0.1, extras={'correct': correct}
+  right = np.random.default_rng(w.seed).random(batch.rewards.shape) < 0.6
+  correct = jnp.asarray(right, jnp.float32)
+  return dataclasses.replace(
+    batch, rewards=correct, ref_logp=batch.behavior_logp - 0.1, extras={'correct': correct}
   )
 
 
@@ -200,8 +201,8 @@ def feed(w: Any, model: Any, params: Any, method: Method, batch: Batch) -> tuple
         raise Unfit(_first_line(error)) from error
       fed.append(name)
       made = FEED[name](rng, batch.rewards.shape, batch.mask.shape[-1])
-      made = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
-      batch = batch.replace(extras=batch.extras | {name: made})
+      array = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
+      batch = dataclasses.replace(batch, extras=batch.extras | {name: array})
     else:
       return batch, fed
 

@@ -7,6 +7,7 @@ each gradient add up over microbatches and devices to the same value however the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,9 +81,9 @@ def fill_reads(reads: Sequence[str], scores: Any, batch: Any) -> Any:
       f'{sorted(name for name in given if given[name] is not None)}. {_REMEDY}'
     )
   old = jax.lax.stop_gradient({name: given[name] for name in reads})
-  if 'logp' in old:
-    batch = batch.replace(old_logp=old.pop('logp'))
-  return batch.replace(extras=batch.extras | {f'old_{name}': x for name, x in old.items()})
+  old_logp = old.pop('logp', batch.old_logp)
+  extras = batch.extras | {f'old_{name}': x for name, x in old.items()}
+  return dataclasses.replace(batch, old_logp=old_logp, extras=extras)
 
 
 @contextlib.contextmanager
