@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 
-from rljax.types import Batch, Method, Term
+from rljax.types import Batch, Method, Scores, Term
 
 
 def stateless(prepare: Callable[[Batch], Batch], **terms: Term) -> Method:
@@ -134,6 +134,7 @@ def together(**methods: Method) -> Method:
     measure if any_measure else None,
     statistics=statistics,
     reads=tuple(dict.fromkeys(reads)),
+    needs=tuple(dict.fromkeys(key for method in methods.values() for key in method.needs)),
     critic=joined('critic', lift),
     features=features,
   )
