@@ -1,10 +1,14 @@
 """The quickstart with another method: `--config=configs/method.py:dapo`.
 
 python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
+
+METHODS.md lists the methods; `experiments.method_runs` runs some steps of each.
 """
 
 import difflib
 import inspect
+
+from ml_collections import ConfigDict
 
 from configs import base
 from rljax import methods
@@ -18,10 +22,30 @@ def get_config(method='grpo'):
     hint = f'Did you mean {near[0]!r}? ' if near else ''
     raise ValueError(f'There is no method {method!r}. {hint}Methods: {", ".join(names)}.')
   config = base.get_config()
-  base.use_method(config, method)
+  set_method(config, method)
+  return config
+
+
+def set_method(config: ConfigDict, method: str) -> None:
+  """Gives a configuration a method, with its arguments and what it asks of the rollout."""
+  base.use_method(config, method, **_choices(config, method))
   if method == 'dapo':
     config.rl.refill = 10
-  return config
+
+
+def _choices(config, method):
+  """Arguments that no source gives, or that depend on the run's sizes."""
+  if method == 'd3s':
+    rl = config.rl
+    completions = rl.get_ref('prompts') * rl.get_ref('group_size')
+    return {
+      'samples_init': completions + 0,
+      'samples_final': completions // 2,
+      'tokens_init': 1.0,
+      'tokens_final': 0.2,
+      'steps': rl.get_ref('steps') + 0,
+    }
+  return {}
 
 
 def method_names() -> list[str]:
