@@ -78,7 +78,8 @@ def signed(p, right, wrong, kept):
   """PPO on `right` or `wrong` by correctness; only sequences whose correctness is in `kept`."""
   keep = np.ones(len(p['correct'])) if p['keep'] is None else np.array(p['keep'])
   advantages = np.zeros(p['mask'].shape)
-  for i, correct in enumerate(p['correct']):
+  for i, (correct, truncated) in enumerate(zip(p['correct'], p['truncated'], strict=True)):
+    correct = 0 if truncated else correct
     advantages[i] = right if correct == 1 else wrong
     keep[i] = keep[i] * (correct in kept)
   w = loops.weights({**p, 'keep': keep}, 'token_mean')
