@@ -77,6 +77,14 @@ def test_a_row_names_functions_and_tests_that_exist(name):
     assert f'def {test}(' in (ROOT / file).read_text(), f'{file} has no {test}'
 
 
+def test_the_code_of_the_page_runs():
+  (block,) = re.findall(r'```python\n(.*?)```', (ROOT / 'METHODS.md').read_text(), re.DOTALL)
+  names = {}
+  exec(compile(block, 'METHODS.md', 'exec'), names)
+  assert isinstance(names['method'], Method)
+  assert names['loss'].shape == (1, 3, 5) and names['loss'][0, 0, 0] > 0 > names['loss'][0, 2, 0]
+
+
 def test_every_method_by_name_is_on_the_page():
   written = [
     resolve(path) for cells in page().values() for path in re.findall(r'`([\w.]+)`', cells[2])
