@@ -152,7 +152,7 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
       behavior_logp=logp,
       old_logp=logp if rl.epochs * rl.minibatches > 1 else None,
       ref_logp=logp,
-      extras={'correct': numbers},
+      extras={'correct': numbers} | ({'old_values': logp} if method.critic else {}),
     )
     return method.prepare(method.init(), made)[1]
 

@@ -10,6 +10,7 @@ from rljax.methods.dapo import dapo as dapo
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
 from rljax.methods.gspo import gspo as gspo
+from rljax.methods.ppo import ppo as ppo
 from rljax.methods.reinforce import reinforce as reinforce
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp

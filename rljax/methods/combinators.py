@@ -140,10 +140,14 @@ def together(**methods: Method) -> Method:
         state[name], batches[name] = method.measure(state[name], scores[name], batches[name])
     return state, batches
 
-  terms = {
-    f'{name}_{key}': lift(name, term)
-    for name, method in methods.items()
-    for key, term in method.terms.items()
-  }
+  def lifted(field):
+    return {
+      f'{name}_{key}': lift(name, term)
+      for name, method in methods.items()
+      for key, term in getattr(method, field).items()
+    }
+
   any_measure = any(method.measure is not None for method in methods.values())
-  return Method(init, prepare, terms, measure if any_measure else None)
+  return Method(
+    init, prepare, lifted('terms'), measure if any_measure else None, critic=lifted('critic')
+  )

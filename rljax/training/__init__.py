@@ -3,6 +3,8 @@
 from rljax.training import head as head
 from rljax.training import optimizers as optimizers
 from rljax.training import sharding as sharding
+from rljax.training.critic import make_critic_step as make_critic_step
+from rljax.training.critic import make_value as make_value
 from rljax.training.loss import total as total
 from rljax.training.loss import weigh as weigh
 from rljax.training.packing import pack_completions as pack_completions
