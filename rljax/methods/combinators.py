@@ -115,7 +115,8 @@ def with_truncated_importance(method: Method, cap: float = 2.0) -> Method:
 def together(**methods: Method) -> Method:
   """Several methods at once, each on its own batch: batches and scores are dicts by the same names.
 
-  Terms are named `<method>_<term>`. For rollouts with demonstrations, or several tasks.
+  Terms are named `<method>_<term>`. For rollouts with demonstrations, or several tasks. A critic is
+  not part of the result: train it on its own batch, by `make_critic_step` of its own method.
   """
 
   def init():
@@ -140,14 +141,10 @@ def together(**methods: Method) -> Method:
         state[name], batches[name] = method.measure(state[name], scores[name], batches[name])
     return state, batches
 
-  def lifted(field):
-    return {
-      f'{name}_{key}': lift(name, term)
-      for name, method in methods.items()
-      for key, term in getattr(method, field).items()
-    }
-
+  terms = {
+    f'{name}_{key}': lift(name, term)
+    for name, method in methods.items()
+    for key, term in method.terms.items()
+  }
   any_measure = any(method.measure is not None for method in methods.values())
-  return Method(
-    init, prepare, lifted('terms'), measure if any_measure else None, critic=lifted('critic')
-  )
+  return Method(init, prepare, terms, measure if any_measure else None)

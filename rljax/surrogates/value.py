@@ -35,7 +35,8 @@ def clipped_value(
   """
   chex.assert_equal_shape([values, old_values, returns])
   old_values, returns = jax.lax.stop_gradient((old_values, returns))
-  held = old_values + jnp.clip(jax.lax.stop_gradient(values) - old_values, -clip, clip)
+  # The value itself where it has not moved far, to the last bit: else rounding would decide below.
+  held = jnp.clip(jax.lax.stop_gradient(values), old_values - clip, old_values + clip)
   free, limited = squared_value(values, returns), squared_value(held, returns)
   # A choice, not a maximum: where both sides are equal jnp.maximum splits the gradient.
   return jnp.where(limited > free, limited, free)
