@@ -14,7 +14,7 @@ from rljax.training import sharding
 from rljax.types import Batch
 
 CONFIG = models.DecoderConfig(
-  vocab_size=toys.VOCAB,
+  vocab_size=toys.VOCAB + 1,  # divides over two devices
   dim=8,
   num_layers=2,
   num_heads=2,
