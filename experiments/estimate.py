@@ -81,9 +81,7 @@ def _critic(config, parts, method) -> tuple[int, int]:
   return models.count(specs), state_size(config.critic.optimizer, specs)
 
 
-def step_flops(
-  config: ConfigDict, parts: build.Parts, method: Method | None = None
-) -> dict[str, float]:
+def step_flops(config: ConfigDict, parts: build.Parts, method: Method) -> dict[str, float]:
   """Floating-point operations of one RL step by phase, if every completion had full length."""
   rl = config.rl
   rows, length, prompt = rl.prompts * rl.group_size, rl.max_new_tokens, parts.prompt_width
@@ -93,9 +91,10 @@ def step_flops(
 
   # Every prompt is computed once for its completions.
   forward = rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt))
-  scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
+  # The reference, and the policy before its updates.
+  scored = 1 + bool(build.reads(config, method))
   # Of a value model, which has no unembedding, this is an upper bound.
-  valued = 1 if method is not None and method.critic else 0
+  valued = 1 if method.critic else 0
   # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
   passes = (2.0 if config.lora.rank else 3.0) + 3.0 * valued
   return {

@@ -149,7 +149,9 @@ class Journal:
   def finish(self, record: Mapping[str, Any]) -> None:
     """Writes summary.json with the seconds of every activity: the run is complete."""
     seconds = {name: round(value, 3) for name, value in self._seconds.items()}
-    rollout = sum(self._seconds[name] for name in ('wait', 'sample', 'verify', 'prepare', 'update'))
+    rollout = sum(
+      self._seconds[name] for name in ('wait', 'sample', 'verify', 'feed', 'prepare', 'update')
+    )
     summary = {
       **record,
       'seconds': seconds | {'total': round(sum(self._seconds.values()), 3)},

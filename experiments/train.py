@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from experiments import ahead, build, cli, display, plots, processes, sft
 from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import Evaluator, make_evaluator
+from experiments.feeders import Feeder, make_feeder
 from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.policy import load_params
@@ -31,6 +32,8 @@ from rljax.types import Method
 
 # Entry of the seed sequence of the minibatch order; rljax.data uses 1 to 3.
 _ORDER = 4
+# Folded into a step's key for its feeders; its rollouts fold in 0, 1, ...
+_FEED = 2**30
 
 
 def train(
@@ -60,19 +63,20 @@ def train(
   method = build.method(config) if method is None else method
   verifiers.canary(parts.task)
   evaluator = make_evaluator(config, parts)
+  feed = make_feeder(config, parts, method)
   if config.init and not (pathlib.Path(workdir) / 'warm_start').exists():
     find(config.init)
   need = checkpoint_bytes(config, parts, method)
   with Journal(workdir, config, resume=resume, need_bytes=need) as journal:
     if journal.summary is None:
-      _run(config, parts, method, evaluator, journal)
+      _run(config, parts, method, evaluator, feed, journal)
     assert journal.summary is not None
     if processes.is_first():
       _show(journal)
     return journal.summary
 
 
-def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
+def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Journal) -> None:
   rl = config.rl
   learner = make_learner(config, parts, method)
   sampler = make_policy_sampler(config, parts)
@@ -135,6 +139,11 @@ def _run(config, parts, method, evaluator: Evaluator, journal: Journal) -> None:
       else:
         drawn, live = source.take(step, state.params)
         seconds = {'wait': time.perf_counter() - start}
+      if method.needs:
+        began = time.perf_counter()
+        feed_key = jax.random.fold_in(jax.random.fold_in(key, step), _FEED)
+        drawn = feed(drawn, policy(), feed_key)
+        seconds = seconds | {'feed': time.perf_counter() - began}
       prepared = time.perf_counter()
       state, batch = learner.prepare(state, reference, drawn.batch)
       updated = time.perf_counter()

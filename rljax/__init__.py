@@ -41,7 +41,10 @@ __version__ = '0.1.0'
 __all__ = [
   'advantages',
   'aggregation',
+  'balance',
   'checkpoints',
+  'controllers',
+  'curricula',
   'data',
   'divergences',
   'evaluation',
@@ -55,9 +58,11 @@ __all__ = [
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
   'training',
   'types',
   'verifiers',
+  'vocabulary',
 ]
 
 

@@ -56,6 +56,21 @@ def sequence_sum_mean(batch: Any) -> jax.Array:
   return tokens / _at_least_one(_count(_count(tokens, axis=-1)))
 
 
+def token_sum(batch: Any) -> jax.Array:
+  """Sum over all tokens, `[*N, T]`: to be divided by a count of the caller's own.
+
+  `lambda batch: token_sum(batch) / count` serves counts that the batch does not show, such as that
+  of all sequences where the mask of some is empty.
+  """
+  return _tokens(batch)
+
+
+def sequence_mean_sum(batch: Any) -> jax.Array:
+  """Mean over the tokens of each sequence, sum over sequences, `[*N, T]`; see `token_sum`."""
+  tokens = _tokens(batch)
+  return tokens / _at_least_one(_count(tokens, axis=-1))
+
+
 def constant(length: float) -> Callable[[Any], jax.Array]:
   """Sum over tokens over a constant length, mean over sequences: `batch -> [*N, T]`. Dr. GRPO's.
 
@@ -107,6 +122,22 @@ def per_prompt(batch: Any) -> jax.Array:
     )
   ones = jnp.ones_like(stats.as_float(batch.mask)[:, 0, 0])
   return ones / max(ones.shape[0], 1)
+
+
+def prompt_sum_mean(batch: Any) -> jax.Array:
+  """Sum over the sequences of each prompt, mean over prompts, for values per sequence: `[*N]`.
+
+  1/P each whatever `keep` says; both layouts.
+
+  Raises:
+    ValueError: rows without `group_shape`.
+  """
+
+  def share(ones, where=None):
+    members = jnp.where(stats.is_real(ones, where), ones, 0)
+    return members / _at_least_one(_count(_count(members, axis=-1)))
+
+  return per_group(share, batch)(jnp.ones_like(stats.as_float(batch.mask)[..., 0]))
 
 
 def _tokens(batch):

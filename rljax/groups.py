@@ -10,6 +10,7 @@ and the arrays must be replicated; the `(P, G)` layout has no such need.
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -133,3 +134,26 @@ def _check_fit(group, group_shape):
       f'Group {largest} has {counts[largest]} members and group_shape {group_shape} has room for '
       f'{size}. The least group_shape for this batch is {(max(counts) + 1, counts[largest])}.'
     )
+
+
+def partition(*keys: jax.Array) -> jax.Array:
+  """Ids `[B]` of the rows that agree in every key: another partition of a batch than its groups.
+
+  Rows have the same id exactly where all keys are equal. Ids are dense, below B, so that B is a
+  static bound for segment sums whatever the number and sizes of the classes.
+
+  Args:
+    *keys: `[B]` each, of any type with an order: hashes of states, task and trajectory ids.
+
+  >>> partition(jnp.array([7, 3, 7, 7]), jnp.array([0, 0, 1, 0]))
+  Array([1, 0, 2, 1], dtype=int32)
+  """
+  chex.assert_equal_shape(keys)
+  chex.assert_rank(keys[0], 1)
+  order = jnp.lexsort(keys)
+  # Sorted, a class begins where any key differs from the row before.
+  change = [
+    jnp.concatenate([k[:1] != k[:1], k[1:] != k[:-1]]) for k in (key[order] for key in keys)
+  ]
+  ids = jnp.cumsum(functools.reduce(jnp.logical_or, change)).astype(order.dtype)
+  return jnp.zeros_like(order).at[order].set(ids)

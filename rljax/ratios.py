@@ -87,6 +87,40 @@ def sequence_token(logp: jax.Array, old_logp: jax.Array | None, mask: jax.Array)
   return jnp.exp(_clamp(whole + _difference(logp, None)))
 
 
+def geometric(
+  logp: jax.Array,
+  old_logp: jax.Array | None,
+  mask: jax.Array,
+  advantages: jax.Array,
+  *,
+  low: float | jax.Array = 0.4,
+  high: float | jax.Array = 0.4,
+) -> jax.Array:
+  """GMPO's ratio: the geometric mean of token ratios that were clipped one by one.
+
+  A token's log-ratio is held below `high` where the advantage is positive and above `-low` where it
+  is negative; a token that is held counts in the mean and has no gradient.
+
+  Args:
+    logp: `[..., T]`.
+    old_logp: `[..., T]` or None.
+    mask: `[..., T]`, 1 on trained tokens; the others are not read.
+    advantages: `[..., 1]`, one a sequence; only their sign is read.
+    low: bound of the log-ratio below 0, a number or `[..., T]`.
+    high: bound above 0.
+  Returns:
+    `[..., 1]`; 1 without gradient for an empty sequence. The mean is clamped, not each token.
+
+  Source: arXiv 2507.20673; bounds of the authors' train_zero_math_gmpo.py. verl takes its clip
+  ranges of the ratio, 0.2, for bounds of the logarithm.
+  """
+  chex.assert_axis_dimension(advantages, -1, 1)
+  logp, old_logp = _only_real(logp, old_logp, mask)
+  d = _difference(logp, old_logp)
+  held = jnp.where(advantages > 0, jnp.where(d > high, high, d), jnp.where(d < -low, -low, d))
+  return jnp.exp(_clamp(stats.mean(held, mask, axis=-1, keepdims=True)))
+
+
 def _difference(logp, old_logp):
   logp = stats.as_float(logp)
   old_logp = logp if old_logp is None else stats.as_float(old_logp)

@@ -103,6 +103,18 @@ def explained_variance(
   return jnp.where(varies, 1 - left / jnp.where(varies, total, 1), 0)
 
 
+def snap(x: jax.Array) -> jax.Array:
+  """`x`, or the integer that it equals up to rounding: before a floor or a ceiling of a product.
+
+  >>> thirty = jnp.float32(0.3) * 100  # 30.000002
+  >>> jnp.ceil(thirty), jnp.ceil(snap(thirty))
+  (Array(31., dtype=float32), Array(30., dtype=float32))
+  """
+  x = as_float(x)
+  nearest = jnp.round(x)
+  return jnp.where(jnp.abs(x - nearest) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x), nearest, x)
+
+
 def as_float(x: jax.Array) -> jax.Array:
   """`x` in float32, or in its own type where that is wider."""
   x = jnp.asarray(x)

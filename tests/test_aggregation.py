@@ -53,6 +53,8 @@ TOKEN_WEIGHTS = {
   'sequence_mean': (aggregation.sequence_mean, lambda n, n_seq, n_tok: 1 / n / n_seq),
   'sequence_sum_mean': (aggregation.sequence_sum_mean, lambda n, n_seq, n_tok: 1 / n_seq),
   'constant': (aggregation.constant(10), lambda n, n_seq, n_tok: 1 / n_seq / 10),
+  'token_sum': (aggregation.token_sum, lambda n, n_seq, n_tok: 1.0),
+  'sequence_mean_sum': (aggregation.sequence_mean_sum, lambda n, n_seq, n_tok: 1 / n),
 }
 EVERY = {name: fn for name, (fn, _) in TOKEN_WEIGHTS.items()} | {
   'all_token_mean': aggregation.all_token_mean,
@@ -109,6 +111,27 @@ def test_prompt_mean_equals_a_loop_over_ragged_rows(dtype, tolerance, keep):
     return aggregation.prompt_mean(batch(record.mask, record.keep, jnp.asarray(GROUP), (3, 4)))
 
   assert_close(weigh(fn, dtype, ROW_MASK, keep), slow_prompt_mean(ROW_MASK, keep, GROUP), tolerance)
+
+
+def test_sums_serve_counts_of_the_callers_own():
+  record = batch(jnp.float32(MASK), jnp.float32(KEEP))
+  everyone = KEEP.size  # as TRL counts, those without a token too
+  found = aggregation.sequence_mean_sum(record) / everyone
+  lengths = np.maximum((MASK * KEEP[..., None]).sum(-1, keepdims=True), 1)
+  np.testing.assert_allclose(found, MASK * KEEP[..., None] / lengths / everyone, rtol=1e-6)
+  assert float(found.sum()) < float(aggregation.sequence_mean(record).sum())
+
+
+@both_precisions
+def test_prompt_sum_mean_is_one_over_the_prompts_in_both_layouts(dtype, tolerance):
+  actual = weigh(aggregation.prompt_sum_mean, dtype, MASK, KEEP)
+  assert_close(actual, np.full(KEEP.shape, 1 / 3), tolerance)
+
+  def rows(record):  # one of the four groups that there is room for is empty
+    group = jnp.asarray(GROUP)
+    return aggregation.prompt_sum_mean(batch(record.mask, record.keep, group, (4, 4)))
+
+  assert_close(weigh(rows, dtype, ROW_MASK, ROW_KEEP), np.full(9, 1 / 3), tolerance)
 
 
 @both_precisions

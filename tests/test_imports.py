@@ -15,6 +15,9 @@ MODULES = sorted((ROOT / 'rljax').rglob('*.py'))
 ARRAYS = {
   'advantages',
   'aggregation',
+  'balance',
+  'controllers',
+  'curricula',
   'divergences',
   'evaluation',
   'groups',
@@ -24,6 +27,8 @@ ARRAYS = {
   'shaping',
   'stats',
   'surrogates',
+  'token_weights',
+  'vocabulary',
 }
 RECORDS = ARRAYS | {'types'}
 HOST = {'checkpoints', 'data', 'verifiers'}

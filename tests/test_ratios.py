@@ -48,6 +48,47 @@ def test_sequence_ratios_equal_a_loop(dtype, tolerance, old):
   assert_close(per_token, np.broadcast_to(expected, SHAPE), tolerance)
 
 
+def slow_geometric(logp, old, mask, advantages, low, high):
+  """The ratio, and its gradient by token."""
+  out, slopes = np.ones((*SHAPE[:-1], 1)), np.zeros(SHAPE)
+  for i in np.ndindex(SHAPE[:-1]):
+    ts, a = [t for t in range(SHAPE[-1]) if mask[i][t]], advantages[i][0]
+    d = {t: logp[i][t] - old[i][t] for t in ts}
+    held = {t: min(x, high) if a > 0 else max(x, -low) for t, x in d.items()}
+    if ts:
+      mean = sum(held.values()) / len(ts)
+      out[i] = np.exp(min(max(mean, -20.0), 20.0))
+      for t in ts:
+        slopes[i][t] = out[i][0] / len(ts) * (held[t] == d[t]) * (abs(mean) <= 20)
+  return out, slopes
+
+
+@both_precisions
+@pytest.mark.parametrize('old', [OLD, NEAR], ids=['far', 'near'])
+def test_the_geometric_ratio_and_its_gradient_equal_a_loop(dtype, tolerance, old):
+  advantages = exact(RNG.normal(size=(*SHAPE[:-1], 1)))
+  assert (advantages > 0).any() and (advantages < 0).any()
+  fn = functools.partial(ratios.geometric, low=0.25, high=0.125)
+  args = LOGP, old, MASK, advantages
+  expected, slopes = slow_geometric(*args, 0.25, 0.125)
+  assert_close(run(fn, dtype, *args), expected, 4 * tolerance)  # the exponent is a sum
+  assert_close(run(jax.grad(lambda *x: fn(*x).sum()), dtype, *args), slopes, 4 * tolerance)
+  assert 0 < (slopes != 0).sum() < MASK.sum()
+
+
+def test_the_geometric_ratio_of_nothing_is_one_and_garbage_does_not_leak():
+  mask, advantages = jnp.asarray(MASK, jnp.float32), jnp.ones((*SHAPE[:-1], 1))
+  clean = [jnp.where(mask > 0, jnp.float32(x), 0.0) for x in (LOGP, NEAR)]
+  dirty = [jnp.where(mask > 0, x, jnp.nan) for x in clean]
+  found = ratios.geometric(*dirty, mask, advantages)
+  np.testing.assert_array_equal(found, ratios.geometric(*clean, mask, advantages))
+  assert (np.asarray(found)[MASK.sum(-1) == 0] == 1).all()
+  gradient = jax.grad(lambda x: ratios.geometric(x, dirty[1], mask, advantages).sum())(dirty[0])
+  assert np.isfinite(gradient).all() and (gradient[mask == 0] == 0).all()
+  with pytest.raises(AssertionError):
+    ratios.geometric(*clean, mask, jnp.ones(SHAPE))
+
+
 @both_precisions
 def test_token_gradient_is_the_ratio_inside_the_clamp_and_zero_outside(dtype, tolerance):
   gradient = run(jax.grad(lambda x, old: ratios.token(x, old).sum()), dtype, LOGP, OLD)

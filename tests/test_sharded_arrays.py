@@ -15,11 +15,13 @@ from rljax import (
   divergences,
   evaluation,
   groups,
+  preference,
   ratios,
   selection,
   shaping,
   stats,
   surrogates,
+  token_weights,
 )
 
 RNG = np.random.default_rng(0)
@@ -55,6 +57,16 @@ CASES = {
   'sequence_mean': lambda x, m, r: aggregation.sequence_mean(batch(m, r)),
   'prompt_mean': lambda x, m, r: aggregation.prompt_mean(batch(m, r)),
   'per_sequence': lambda x, m, r: aggregation.per_sequence(batch(m, r)),
+  'prompt_sum_mean': lambda x, m, r: aggregation.prompt_sum_mean(batch(m, r)),
+  'geometric': lambda x, m, r: ratios.geometric(x, 0.9 * x, m, r[..., None] - 0.5),
+  'cispo': lambda x, m, r: surrogates.cispo(x, ratios.token(x, 0.5 * x), r[..., None]),
+  'sapo': lambda x, m, r: surrogates.sapo(ratios.token(x, 0.5 * x), r[..., None] - 0.5),
+  'drpo': lambda x, m, r: surrogates.drpo(x[..., 0], r, 1 - r, m.sum(-1), max_length=6),
+  'rrhf': lambda x, m, r: preference.rrhf(x[..., 0], m.sum(-1), r),
+  'normalized': lambda x, m, r: token_weights.normalized_over_sequences(
+    token_weights.truncated(token_weights.sequence_importance(x, 0.9 * x, m)), m
+  ),
+  'off_policy_mask': lambda x, m, r: token_weights.off_policy_mask(-r[..., None], 0.5 * x, x, m),
   'per_prompt': lambda x, m, r: aggregation.per_prompt(batch(m, r)),
 }
 

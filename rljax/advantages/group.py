@@ -17,7 +17,8 @@ from rljax import stats
 def center(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
   """Reward less the group's mean: the advantage of Dr. GRPO, `[..., G]`.
 
-  Source: arXiv 2503.20783; its constant-length loss is `aggregation.constant`.
+  Source: arXiv 2503.20783; its constant-length loss is `aggregation.constant`. verl gives a group
+  of one its raw reward.
 
   >>> center(jnp.array([[1.0, 0.0, 0.0, 1.0]]))
   Array([[ 0.5, -0.5, -0.5,  0.5]], dtype=float32)
@@ -55,7 +56,9 @@ def grpo(
 def rloo(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
   """Reward less the mean of the group's other members, `[..., G]`.
 
-  Source: arXiv 2402.14740.
+  It is `center` times `G / (G - 1)`.
+
+  Source: arXiv 2402.14740; for a group of one Tunix and TRL give 0 too, verl its raw reward.
 
   >>> rloo(jnp.array([[1.0, 0.0, 0.0]]))
   Array([[ 1. , -0.5, -0.5]], dtype=float32)
@@ -64,6 +67,25 @@ def rloo(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
   n = jnp.sum(real, axis=-1, keepdims=True).astype(rewards.dtype)
   others = (jnp.sum(rewards, axis=-1, keepdims=True) - rewards) / jnp.maximum(n - 1, 1)
   return jnp.where(real & ~stats.is_constant(rewards, real), rewards - others, 0)
+
+
+def raw_if_alone(
+  advantages: jax.Array, rewards: jax.Array, where: jax.Array | None = None
+) -> jax.Array:
+  """`advantages`, and in groups of one the raw reward in place of 0, `[..., G]`.
+
+  Source: verl, in its estimators for GRPO, Dr. GRPO and RLOO.
+
+  >>> rewards = jnp.array([[1.0, 0.0], [3.0, 0.0]])
+  >>> where = jnp.array([[1.0, 1.0], [1.0, 0.0]])
+  >>> raw_if_alone(center(rewards, where), rewards, where)
+  Array([[ 0.5, -0.5],
+         [ 3. ,  0. ]], dtype=float32)
+  """
+  chex.assert_equal_shape([advantages, rewards])
+  rewards, real = _members(rewards, where)
+  alone = real & (jnp.sum(real, axis=-1, keepdims=True) == 1)
+  return jnp.where(alone, rewards, advantages)
 
 
 def _members(rewards, where):

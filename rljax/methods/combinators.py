@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
-from rljax import aggregation, ratios
 from rljax.types import Batch, Method, Scores, Term
 
 
@@ -50,86 +48,66 @@ def with_keep(keep: Callable[[Batch], jax.Array], method: Method) -> Method:
   return method._replace(prepare=prepare)
 
 
-def with_truncated_importance(method: Method, cap: float = 2.0) -> Method:
-  """The method on tokens of another policy: every token's loss times `ratios.truncated_importance`.
-
-  With the clipped ratio inside, which starts from the policy at the start of the update, this is
-  the decoupled objective: the clip bounds how far an update goes, the weight says how likely the
-  token would be now. That policy is `batch.old_logp`, and where it is None the policy being trained
-  without its gradient, as everywhere. Terms with coefficient 0 stay as they are; add those that are
-  no expectation over the sampled tokens, such as an entropy bonus, outside (`plus`).
-
-  Two metrics are added: `importance`, the mean weight of a token, and `importance_capped`, the
-  share of tokens whose weight is the cap.
-
-  Args:
-    method: its terms that count have values `[*N, T]`.
-    cap: the largest weight.
-
-  Raises:
-    ValueError: `cap` is not positive; while tracing, if `behavior_logp` is None or a term has no
-      value per token.
-
-  Source: arXiv 2110.00641, 2505.24298; the cards of truncated importance sampling as in `ratios`.
-  """
-  if cap <= 0:
-    raise ValueError(f'cap is the largest importance weight and must be positive, not {cap}.')
-
-  def importance(scores: Scores, batch: Batch) -> jax.Array:
-    if batch.behavior_logp is None:
-      raise ValueError(
-        'An importance weight reads batch.behavior_logp, which is None. Pass on what the sampler '
-        'returned.'
-      )
-    old_logp = scores.logp if batch.old_logp is None else batch.old_logp
-    # What stands where nobody trains may be NaN, and 0 * NaN would reach the gradient.
-    old_logp, behavior_logp = (
-      jnp.where(batch.mask > 0, x, 0.0) for x in (old_logp, batch.behavior_logp)
-    )
-    return ratios.truncated_importance(old_logp, behavior_logp, cap)
-
-  def weighed(name, term):
-    def value(scores, batch):
-      found, weight = term.value(scores, batch), importance(scores, batch)
-      if found.shape != weight.shape:
-        raise ValueError(
-          f'Term {name!r} has values of shape {found.shape}, and importance weights are per token, '
-          f'{weight.shape}. Wrap the method without it and add it by plus.'
-        )
-      return weight * found
-
-    return term._replace(value=value)
-
-  def capped(scores, batch):
-    weight = importance(scores, batch)
-    return (weight >= cap).astype(weight.dtype)
-
-  counts = {n: term for n, term in method.terms.items() if callable(term.coef) or term.coef}
-  return plus(
-    method._replace(terms={**method.terms, **{n: weighed(n, t) for n, t in counts.items()}}),
-    importance=Term(importance, aggregation.token_mean, 0.0),
-    importance_capped=Term(capped, aggregation.token_mean, 0.0),
-  )
-
-
 def together(**methods: Method) -> Method:
   """Several methods at once, each on its own batch: batches and scores are dicts by the same names.
 
-  Terms are named `<method>_<term>`. For rollouts with demonstrations, or several tasks. A critic is
-  not part of the result: train it on its own batch, by `make_critic_step` of its own method.
+  Terms, statistics and features are named `<method>_<name>`, so that one scorer serves all batches:
+  `{name: score(params, batch) for name, batch in batches.items()}`. Each method finds its own under
+  the names that it gave them. For rollouts with demonstrations, or several tasks.
+
+  Raises:
+    ValueError: two of the joined names are the same.
   """
+
+  def joined(field, change=lambda name, each: each):
+    found = {}
+    for name, method in methods.items():
+      for key, each in getattr(method, field).items():
+        if f'{name}_{key}' in found:
+          raise ValueError(f'Two {field} would be called {name}_{key}; choose other names.')
+        found[f'{name}_{key}'] = change(name, each)
+    return found
+
+  statistics, features = joined('statistics'), joined('features')
+  clash = sorted(statistics.keys() & features.keys())
+  if clash:
+    raise ValueError(f'{clash} would be statistics and features at once; choose other names.')
+  everyones = statistics.keys() | features.keys()
+  own = {name: (*method.statistics, *method.features) for name, method in methods.items()}
+
+  def scored(name, scores):
+    """The scores of one method, whose statistics have the names that it gave them."""
+
+    def rename(each):
+      rest = {key: x for key, x in each.extras.items() if key not in everyones}
+      return each.replace(extras=rest | {key: each.extras[f'{name}_{key}'] for key in own[name]})
+
+    # Itself a dict where a method is made of several.
+    return jax.tree.map(rename, scores[name], is_leaf=lambda x: isinstance(x, Scores))
+
+  def before(name, batches):
+    """The batch of one method, with what it reads of the policy under the names that it gave."""
+    filled = {f'old_{key}' for key in everyones}
+    names = {f'old_{name}_{key}': f'old_{key}' for key in own[name]}
+
+    def rename(batch):
+      rest = {key: x for key, x in batch.extras.items() if key not in filled}
+      mine = {new: batch.extras[key] for key, new in names.items() if key in batch.extras}
+      return batch.replace(extras=rest | mine)
+
+    return jax.tree.map(rename, batches[name], is_leaf=lambda x: isinstance(x, Batch))
 
   def init():
     return {name: method.init() for name, method in methods.items()}
 
   def prepare(state, batches):
-    pairs = {name: m.prepare(state[name], batches[name]) for name, m in methods.items()}
+    pairs = {name: m.prepare(state[name], before(name, batches)) for name, m in methods.items()}
     return {n: p[0] for n, p in pairs.items()}, {n: p[1] for n, p in pairs.items()}
 
   def lift(name, term):
     coef = term.coef
     return Term(
-      lambda scores, batches: term.value(scores[name], batches[name]),
+      lambda scores, batches: term.value(scored(name, scores), batches[name]),
       lambda batches: term.weights(batches[name]),
       (lambda batches: coef(batches[name])) if callable(coef) else coef,
     )
@@ -138,13 +116,25 @@ def together(**methods: Method) -> Method:
     state, batches = dict(state), dict(batches)
     for name, method in methods.items():
       if method.measure is not None:
-        state[name], batches[name] = method.measure(state[name], scores[name], batches[name])
+        state[name], batches[name] = method.measure(
+          state[name], scored(name, scores), batches[name]
+        )
     return state, batches
 
-  terms = {
-    f'{name}_{key}': lift(name, term)
+  reads = [
+    f'{name}_{key}' if key in own[name] else key
     for name, method in methods.items()
-    for key, term in method.terms.items()
-  }
+    for key in method.reads
+  ]
   any_measure = any(method.measure is not None for method in methods.values())
-  return Method(init, prepare, terms, measure if any_measure else None)
+  return Method(
+    init,
+    prepare,
+    joined('terms', lift),
+    measure if any_measure else None,
+    statistics=statistics,
+    reads=tuple(dict.fromkeys(reads)),
+    needs=tuple(dict.fromkeys(key for method in methods.values() for key in method.needs)),
+    critic=joined('critic', lift),
+    features=features,
+  )

@@ -1,4 +1,4 @@
-"""GSPO."""
+"""GSPO and GSPO-token."""
 
 from __future__ import annotations
 
@@ -24,5 +24,23 @@ def gspo(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Method:
 
   def ratio(scores, batch):
     return ratios.sequence(scores.logp, batch.old_logp, batch.mask)
+
+  return stateless(prepare, **policy_terms(ratio, clip_low, clip_high, aggregation.sequence_mean))
+
+
+def gspo_token(*, clip_low: float = 3e-4, clip_high: float = 4e-4) -> Method:
+  """GSPO with the sequence's ratio at every token, which carries the token's own gradient.
+
+  With one advantage a sequence, as here, value and gradient are those of `gspo`; wrap it in what
+  gives each token an advantage of its own.
+
+  Args and source as in `gspo`.
+  """
+
+  def prepare(batch):
+    return batch.replace(advantages=per_group(advantages.grpo, batch)(batch.rewards)[..., None])
+
+  def ratio(scores, batch):
+    return ratios.sequence_token(scores.logp, batch.old_logp, batch.mask)
 
   return stateless(prepare, **policy_terms(ratio, clip_low, clip_high, aggregation.sequence_mean))

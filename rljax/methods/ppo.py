@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from rljax import advantages, aggregation, divergences, stats, surrogates
 from rljax.methods.combinators import stateless
-from rljax.methods.terms import policy_terms, reference, sampled_logp, token_ratio
+from rljax.methods.reading import extra, reference, sampled_logp, tokens, trained
+from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Batch, Method, Scores, Term
 
 
@@ -46,18 +47,16 @@ def ppo(
       rewards = rewards - kl_coef * kl * batch.mask
     before = _old_values(batch)
     estimate, returns = advantages.gae(rewards, before, batch.mask, gamma=gamma, lam=lam)
-    tokens = batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]
-    explained = stats.explained_variance(returns, before, tokens)
+    explained = stats.explained_variance(returns, before, tokens(batch))
     return batch.replace(
-      advantages=advantages.whiten(estimate, tokens),
+      advantages=advantages.whiten(estimate, tokens(batch)),
       extras={**batch.extras, 'returns': returns},
       constants={**batch.constants, 'explained_variance': explained},
     )
 
   def value(scores, batch):
     now, before, returns = (
-      jnp.where(batch.mask > 0, x, 0.0)
-      for x in (_values(scores), _old_values(batch), batch.extras['returns'])
+      trained(x, batch) for x in (_values(scores), _old_values(batch), batch.extras['returns'])
     )
     if not value_clip:
       return surrogates.squared_value(now, returns)
@@ -76,12 +75,7 @@ def ppo(
 
 
 def _old_values(batch: Batch):
-  if 'old_values' not in batch.extras:
-    raise ValueError(
-      "PPO needs batch.extras['old_values'], what the value model says of every token before the "
-      'update. Make them with training.make_value and the parameters of the critic.'
-    )
-  return batch.extras['old_values']
+  return extra(batch, 'old_values', "a value model's before the update, from training.make_value")
 
 
 def _values(scores: Scores):

@@ -1,10 +1,11 @@
-"""REINFORCE and its leave-one-out baseline."""
+"""REINFORCE and its baselines."""
 
 from __future__ import annotations
 
-from rljax import advantages, aggregation, surrogates
+from rljax import advantages, aggregation, divergences, surrogates
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
+from rljax.methods.reading import extra, reference, sampled_logp
 from rljax.types import Method, Term
 
 
@@ -22,6 +23,14 @@ def reinforce() -> Method:
   return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
 
 
+def reinforce_token_mean() -> Method:
+  """`reinforce` with the mean over all tokens of the batch: a token counts the same wherever it is.
+
+  Source: the token mean is that of GPG, arXiv 2504.02546.
+  """
+  return reinforce()._replace(terms={'policy': Term(_policy, aggregation.token_mean)})
+
+
 def rloo() -> Method:
   """REINFORCE with the mean reward of the group's other samples as baseline.
 
@@ -30,6 +39,45 @@ def rloo() -> Method:
 
   def prepare(batch):
     return batch.replace(advantages=per_group(advantages.rloo, batch)(batch.rewards)[..., None])
+
+  return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
+
+
+def opo() -> Method:
+  """REINFORCE with the group's mean reward per token as baseline, for one update a batch.
+
+  With sums over tokens that is the baseline of least variance, if a sequence's gradient grows with
+  its length.
+
+  Source: arXiv 2505.23585. In verl its loss is PPO's with a mean over tokens, which on-policy has
+  the same direction.
+  """
+
+  def prepare(batch):
+    estimate = per_group(advantages.opo, batch)(batch.rewards, batch.lengths)
+    return batch.replace(advantages=estimate[..., None])
+
+  return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
+
+
+def remax(*, kl_coef: float = 0.0) -> Method:
+  """REINFORCE with the reward of the prompt's greedy completion as baseline.
+
+  Reads `extras['greedy_rewards']`, `[*N]`: that reward, repeated for each sample of the prompt. One
+  sample a prompt is enough.
+
+  Args:
+    kl_coef: weight of a KL penalty in the token rewards; above 0 the batch needs `ref_logp`.
+
+  Source: arXiv 2310.10505; follows verl's compute_remax_outcome_advantage.
+  """
+
+  def prepare(batch):
+    greedy = extra(batch, 'greedy_rewards', "the reward of each prompt's greedy completion")
+    rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
+    if kl_coef:
+      rewards = rewards - kl_coef * divergences.k1(sampled_logp(batch), reference(batch))
+    return batch.replace(advantages=advantages.remax(rewards, greedy, batch.mask))
 
   return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
 

@@ -1,10 +1,12 @@
-"""REINFORCE++."""
+"""REINFORCE++, without and with a baseline."""
 
 from __future__ import annotations
 
 from rljax import advantages, aggregation, divergences
+from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.terms import policy_terms, reference, sampled_logp, token_ratio
+from rljax.methods.reading import reference, sampled_logp, tokens
+from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
 
@@ -36,6 +38,26 @@ def reinforce_pp(
       rewards = rewards - kl_coef * kl * batch.mask
     tokens = batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]
     return batch.replace(advantages=advantages.reinforce_pp(rewards, tokens, gamma=gamma))
+
+  return stateless(
+    prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
+  )
+
+
+def reinforce_pp_baseline(*, clip_low: float = 0.2, clip_high: float = 0.2) -> Method:
+  """REINFORCE++-baseline: rewards centred in their group, standardised over the batch's tokens.
+
+  Args:
+    clip_low: clip range of the ratio below 1.
+    clip_high: clip range above 1.
+
+  Source: arXiv 2501.03262; follows verl's compute_reinforce_plus_plus_baseline_outcome_advantage,
+  save that a group of one is centred to 0.
+  """
+
+  def prepare(batch):
+    centred = per_group(advantages.center, batch)(batch.rewards)
+    return batch.replace(advantages=advantages.whiten_tokens(centred, tokens(batch)))
 
   return stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)

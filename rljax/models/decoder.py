@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rljax.models import attention, rope
+from rljax.models import attention, linear, rope
 from rljax.models import cache as caches
 from rljax.models.config import DecoderConfig
 from rljax.models.linear import PRODUCT, project
@@ -71,8 +71,7 @@ def decoder(
     return _features(config, hold, params, tokens, positions, cache, segments, fork)
 
   def unembed(params, x):
-    head = params['embedding' if config.tied else 'head'].astype(x.dtype)
-    logits = jnp.einsum('...d,vd->...v', x, head, preferred_element_type=jnp.float32)
+    logits = linear.unembed(x, params['embedding' if config.tied else 'head'])
     return attention.softcap(logits, config.logit_softcap)
 
   def apply(params, tokens, positions, cache=None):

@@ -38,6 +38,11 @@ def project(x: jax.Array, weight: Any, axes: int = 1) -> jax.Array:
   return checkpoint_name(_product(x, weight, axes), PRODUCT)
 
 
+def unembed(x: jax.Array, weight: jax.Array) -> jax.Array:
+  """The product of activations `[..., D]` with a head `[V, D]`, float32 `[..., V]`."""
+  return _logits(x, weight)
+
+
 def dense(weight: Any) -> jax.Array:
   """The array that a weight stands for."""
   return weight.dense() if hasattr(weight, 'dense') else weight
@@ -97,3 +102,27 @@ def _product_backward(axes, saved, grad):
 
 
 _product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def _logits(x, weight):
+  return jnp.einsum('...d,vd->...v', x, weight.astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+def _logits_forward(x, weight):
+  return _logits(x, weight), (x, weight)
+
+
+def _logits_backward(saved, grad):
+  """As `_product_backward`: the gradient of the head with its shorter side first."""
+  x, weight = saved
+  grad = grad.astype(x.dtype)
+  tokens = tuple(range(x.ndim - 1))
+  turned = jax.lax.dot_general(
+    x, grad, ((tokens, tokens), ((), ())), preferred_element_type=weight.dtype
+  )
+  dx = jnp.einsum('...v,vd->...d', grad, weight.astype(x.dtype))
+  return dx, jax.lax.optimization_barrier(turned).T
+
+
+_logits.defvjp(_logits_forward, _logits_backward)

@@ -1,3 +1,5 @@
 """Losses on sequence scores of preferred and dispreferred completions, one value a pair."""
 
 from rljax.preference.pairs import dpo as dpo
+from rljax.preference.ranking import rrhf as rrhf
+from rljax.preference.redi import redi as redi

@@ -1,5 +1,7 @@
 """Drawing completions from a model."""
 
+from rljax.sampling.adaptive import by_entropy as by_entropy
+from rljax.sampling.adaptive import tempered_by_entropy as tempered_by_entropy
 from rljax.sampling.processors import Processor as Processor
 from rljax.sampling.processors import count_penalty as count_penalty
 from rljax.sampling.processors import join as join

@@ -1,3 +1,13 @@
 """Which completions take part: rewards to `keep`, 1 or 0."""
 
+from rljax.selection.critical import branch_points as branch_points
+from rljax.selection.critical import critical_tokens as critical_tokens
+from rljax.selection.critical import critical_words as critical_words
+from rljax.selection.hints import hint_lengths as hint_lengths
+from rljax.selection.hints import hint_ratio as hint_ratio
+from rljax.selection.max_variance import max_variance as max_variance
 from rljax.selection.mixed import mixed as mixed
+from rljax.selection.values import accuracy_value as accuracy_value
+from rljax.selection.values import count_copies as count_copies
+from rljax.selection.values import refill_by_value as refill_by_value
+from rljax.selection.values import task_value as task_value

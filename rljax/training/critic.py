@@ -43,7 +43,8 @@ def make_critic_step(
   """A train step `(state, batch) -> (state, metrics)` of the method's `critic`.
 
   It is `make_train_step` with the critic's terms, a state of the critic alone (`init_state`) and
-  scores that hold values only. The batch has been through `method.prepare`.
+  scores that hold values only. The batch has been through `method.prepare`; for a dict of batches
+  (`methods.together`) `values` returns a dict by the same names.
 
   Args:
     values: `(params, batch) -> [*N, T]`, from `make_value`.
@@ -63,13 +64,16 @@ def make_critic_step(
   alone = Method(init=tuple, prepare=lambda state, batch: (state, batch), terms=method.critic)
 
   def score(params, batch):
-    return Scores(logp=None, values=values(params, batch))
+    return jax.tree.map(lambda v: Scores(logp=None, values=v), values(params, batch))
+
+  def blank(batch):
+    return batch.replace(behavior_logp=None, old_logp=None, ref_logp=None)
 
   step = make_train_step(score, alone, tx, num_microbatches)
 
   def critic_step(state, batch):
     # Without the policies' log-probabilities nothing is reported of the policy.
-    batch = batch.replace(behavior_logp=None, old_logp=None, ref_logp=None)
+    batch = jax.tree.map(blank, batch, is_leaf=lambda x: isinstance(x, Batch))
     state, metrics = step(state, batch)
     del metrics['mismatch']
     return state, metrics

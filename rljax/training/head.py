@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+# 128 MB in float32: what logits may take at once.
+_MOST_LOGITS = 2**25
 
 Statistic = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -23,7 +28,8 @@ def per_token(
   """Statistics of the logits of every token, by name, each `[*N]`.
 
   The head is applied to a chunk of tokens at a time and again in the backward pass, so of the
-  logits `[*N, V]` one chunk exists at any moment, forward and backward.
+  logits `[*N, V]` one chunk exists at any moment, forward and backward. Only where all of them take
+  no more than 128 MB, as in a microbatch of a small model, they are kept instead of computed again.
 
   Args:
     unembed: `(params, [C, D]) -> logits [C, V]`.
@@ -34,9 +40,9 @@ def per_token(
     chunk: C, in tokens; 0: `chunk_size` of the vocabulary.
   """
   shape, tokens = targets.shape, targets.size
-  if not chunk:
-    vocabulary = jax.eval_shape(unembed, params, x.reshape(tokens, -1)[:1]).shape[-1]
-    chunk = chunk_size(vocabulary)
+  vocabulary = jax.eval_shape(unembed, params, x.reshape(tokens, -1)[:1]).shape[-1]
+  chunk = chunk or chunk_size(vocabulary)
+  kept = ('logits',) if tokens * vocabulary <= _MOST_LOGITS else ()
   pieces = -(-tokens // chunk)
   padding = pieces * -(-tokens // pieces) - tokens
 
@@ -46,10 +52,10 @@ def per_token(
     # Strided, because a contiguous cut of an axis that is sharded makes the compiler replicate it.
     return a.reshape(-1, pieces, *a.shape[1:]).swapaxes(0, 1)
 
-  @jax.checkpoint
+  @functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(*kept))
   def piece(part):
     x, targets = part
-    logits = unembed(params, x).astype(jnp.float32)
+    logits = checkpoint_name(unembed(params, x).astype(jnp.float32), 'logits')
     return {name: statistic(logits, targets) for name, statistic in statistics.items()}
 
   parts = (cut(x), cut(targets))
@@ -66,7 +72,7 @@ def chunk_size(vocabulary: int) -> int:
   More would not fit in a processor's cache; fewer would cost the head's gradient, which is as large
   as the head and is added up chunk by chunk.
   """
-  return max(min(256, 2**25 // vocabulary), 2**21 // vocabulary, 1)
+  return max(min(256, _MOST_LOGITS // vocabulary), 2**21 // vocabulary, 1)
 
 
 def logp(logits: jax.Array, targets: jax.Array) -> jax.Array:

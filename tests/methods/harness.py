@@ -53,6 +53,9 @@ class Case(NamedTuple):
       `values`, or names of `scores.extras`.
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
+    by_place: whether it takes the first of equally good completions, so that their order matters.
+    ordered: of 'samples' and 'prompts', those whose order is part of the method, as where the j-th
+      samples of several prompts belong together.
   """
 
   method: Method
@@ -61,6 +64,8 @@ class Case(NamedTuple):
   scores: Callable[[dict[str, Any]], dict[str, np.ndarray]] = nothing
   layouts: tuple[str, ...] = ('groups', 'rows')
   on_policy: bool = True
+  by_place: bool = False
+  ordered: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -99,6 +104,7 @@ def problem(seed, sizes, keep=False, extreme=True):
     'rewards': exact(correct + 0.1 * (rng.random(rows) < 0.3) * (group != 1)),
     'group': group,
     'keep': (rng.random(rows) < 0.7).astype(np.float64) if keep else None,
+    'truncated': (rng.random(rows) < 0.2).astype(np.float64),
   }
   return {k: exact(v) if k in ('logp', 'old', 'ref') else v for k, v in found.items()}
 
@@ -155,6 +161,12 @@ def loss_and_gradient(method, scores, batch, state=None):
     return training.total(method, scores, batch, weights)
 
   return jax.value_and_grad(loss, has_aux=True)(scores)
+
+
+def loss_of_method(method, scores, batch):
+  """`loss_and_gradient` in one program: operation by operation it would compile hundreds."""
+  fn = functools.partial(loss_and_gradient, method)
+  return jax.jit(fn, compiler_options={'xla_backend_optimization_level': 0})(scores, batch)
 
 
 # Without optimisation the many programs of these tests compile in half the time.

@@ -128,13 +128,17 @@ def test_garbage_where_nobody_trains_does_not_leak(name, garbage):
 
 @every_method
 def test_order_of_samples_and_prompts_does_not_matter(name):
+  ordered = all_cases()[name].ordered
+  if 'prompts' in ordered:
+    return
   scores, batch = start(name, seed=2)
   rng = np.random.default_rng(0)
+  if all_cases()[name].by_place:  # no two completions alike, so that the order breaks no tie
+    batch = batch.replace(rewards=jnp.float32(rng.normal(size=batch.rewards.shape)))
   if batch.group is None:
-    order = (
-      rng.permutation(P)[:, None],
-      rng.permuted(np.tile(np.arange(G), (P, 1)), axis=1),
-    )
+    samples = np.tile(np.arange(G), (P, 1))
+    samples = samples if 'samples' in ordered else rng.permuted(samples, axis=1)
+    order = (rng.permutation(P)[:, None], samples)
   else:
     order = rng.permutation(P * G)
   expected = loss_of_case(name, scores, batch)

@@ -83,6 +83,41 @@ def test_bounds_may_differ_per_token(dtype, tolerance):
   assert_close(actual, slow(slow_loss, None, low, high), tolerance)
 
 
+@both_precisions
+def test_bounds_per_token_hold_in_gradient_fraction_and_dual_clip(dtype, tolerance):
+  low, high = exact(RNG.uniform(0.1, 0.5, SHAPE)), exact(RNG.uniform(0.1, 0.5, (SHAPE[0], 1)))
+  args, inside = (LOGP, OLD, ADV, low, high), np.abs(LOGP - OLD) <= 20
+  for fn, cap in ((surrogates.clipped, None), (surrogates.dual_clipped, CAP)):
+
+    def loss(logp, old, adv, low, high, fn=fn):
+      return fn(ratios.token(logp, old), adv, low, high)
+
+    assert_close(run(loss, dtype, *args), slow(slow_loss, cap, low, high), tolerance)
+    cut = slow(slow_cut, cap, low, high)
+    expected = np.where((cut == 0) & inside, -ADV * np.exp(np.clip(LOGP - OLD, -20, 20)), 0.0)
+    gradient = run(jax.grad(lambda *x, loss=loss: loss(*x).sum()), dtype, *args)
+    assert_close(gradient, expected, tolerance)
+    assert 0 < cut.mean() < 1
+  fraction = run(
+    lambda logp, old, *rest: surrogates.clip_fraction(ratios.token(logp, old), *rest), dtype, *args
+  )
+  assert_close(fraction, slow(slow_cut, None, low, high), tolerance)
+
+
+@pytest.mark.parametrize('delta', [1.5, 4.0])
+def test_two_sided_clipping_is_dual_clipping(delta):
+  found = run(
+    lambda logp, old, adv: surrogates.dual_clipped(ratios.token(logp, old), adv, LOW, HIGH, delta),
+    'float64',
+    *(LOGP, OLD, ADV),
+  )
+
+  def two_sided(r, a, low, high, delta):
+    return max(-a * min(r, delta), -a * min(max(r, 1 - low), 1 + high))
+
+  assert_close(found, slow(two_sided, delta), 1e-12)
+
+
 def losses(logp, advantages, low=0.2, high=0.2):
   ratio = ratios.token(logp)
   return (

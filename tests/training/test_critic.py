@@ -121,6 +121,24 @@ def test_a_step_is_that_of_the_whole_batch_for_any_cut():
   assert float(optax.global_norm(slopes)) > 0.05
 
 
+def test_methods_on_two_batches_train_one_critic():
+  two = methods.together(first=METHOD, second=METHOD)
+  batches = {'first': prepared(), 'second': prepared().replace(keep=jnp.zeros((8, 4)))}
+
+  def values(params, batches):
+    return {name: training.make_value(MODEL)(params, batch) for name, batch in batches.items()}
+
+  tx = optax.sgd(1.0)
+  step = jax.jit(training.make_critic_step(values, two, tx, 2), compiler_options=QUICK)
+  state, metrics = step(training.init_state(PARAMS, tx), batches)
+  expected, wanted = critic_step(2)(training.init_state(PARAMS, tx), batches['first'])
+  assert float(metrics['loss/second_value']) == 0
+  assert float(metrics['loss/first_value']) == pytest.approx(float(wanted['loss']), rel=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), state.params, expected.params
+  )
+
+
 def test_a_gradient_that_is_not_finite_is_not_applied():
   batch = prepared()
   returns = batch.extras['returns'].at[0, 0, 0].set(jnp.inf)

@@ -1,0 +1,61 @@
+"""What methods read beside rewards, found after a rollout: `batch.extras` by name.
+
+A method says in `Method.needs` what it wants. Some of it is written in the text or known of the
+problem; some takes a second round of generation or of scoring. A feeder is made once a run, as its
+programs are compiled once: `(config, parts) -> (rollout, params, key) -> rollout`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.build import Parts
+from experiments.errors import UserError
+from experiments.feeders.answers import answers
+from experiments.feeders.greedy import greedy_rewards
+from experiments.rollout import Rollout
+from rljax.types import Method
+
+Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
+
+# What each brings, under the name by which methods ask for it; one may bring several.
+FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
+  'answers': answers,
+  'greedy_rewards': greedy_rewards,
+}
+
+
+def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
+  """The feeder of all that a method needs: `(rollout, params, key) -> rollout`.
+
+  Args:
+    config: the run's configuration.
+    parts: of the updates.
+    method: its `needs` are filled in the order of their names.
+
+  Raises:
+    UserError: the method needs what nobody here brings.
+  """
+  for name in method.needs:
+    if name not in FEEDERS:
+      near = difflib.get_close_matches(name, FEEDERS, 1)
+      hint = f'Did you mean {near[0]!r}? ' if near else ''
+      raise UserError(
+        f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
+        f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
+      )
+  feeders = [
+    make(config, parts) for make in dict.fromkeys(FEEDERS[n] for n in sorted(method.needs))
+  ]
+
+  def feed(rollout, params, key):
+    for number, feeder in enumerate(feeders):
+      rollout = feeder(rollout, params, jax.random.fold_in(key, number))
+    return rollout
+
+  return feed

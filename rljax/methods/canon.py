@@ -1,0 +1,105 @@
+"""CANON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from rljax import advantages, aggregation, stats
+from rljax.groups import per_group
+from rljax.methods.reading import extra
+from rljax.methods.terms import policy_terms, token_ratio
+from rljax.types import Batch, Method
+
+Mu = float | Callable[[jax.Array, Batch], jax.Array]
+
+
+def canon(
+  *,
+  metric: Callable[[Batch], jax.Array],
+  max_length: int,
+  mu: Mu = 1.0,
+  alpha_high: float = 1.0,
+  alpha_low: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+) -> Method:
+  """Conditional advantage estimation: the group's halves by a metric, compared with each other.
+
+  Sums over tokens are divided by a constant length, as in Dr. GRPO. The state counts the batches.
+
+  Args:
+    metric: `batch -> [*N]`.
+    max_length: the run's longest completion, in tokens; 8192 in the authors' code.
+    mu: share of the comparison between the halves, the rest is within them; a number, or
+      `(step from 0, batch) -> []`, such as `lambda step, batch: advantages.cosine_mu(step)` or
+      `lambda step, batch: batch.rewards.mean()` (first within, later between) and 1 less that.
+    alpha_high: discount of the rewards of the half with the higher metric.
+    alpha_low: discount of the rewards of the other half.
+    clip_low: clip range of the ratio below 1.
+    clip_high: clip range above 1.
+
+  Source: arXiv 2509.23962; follows the authors' core_algos.py.
+  """
+
+  def prepare(step, batch):
+    share = mu(step, batch) if callable(mu) else mu
+    estimate = partial(advantages.canon, mu=share, alpha_high=alpha_high, alpha_low=alpha_low)
+    found = per_group(estimate, batch)(batch.rewards, metric(batch))
+    return step + 1, batch.replace(advantages=found[..., None])
+
+  terms = policy_terms(token_ratio, clip_low, clip_high, aggregation.constant(max_length))
+  return Method(init=lambda: jnp.zeros((), jnp.int32), prepare=prepare, terms=terms)
+
+
+def canon_length(
+  *,
+  max_length: int,
+  mu: Mu = 1.0,
+  alpha: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+) -> Method:
+  """`canon` by the length of the completions; `alpha` below 1 discounts the rewards of long ones.
+
+  Other args and source as there.
+  """
+  return canon(
+    metric=lambda batch: batch.lengths,
+    max_length=max_length,
+    mu=mu,
+    alpha_high=alpha,
+    clip_low=clip_low,
+    clip_high=clip_high,
+  )
+
+
+def canon_entropy(
+  *,
+  max_length: int,
+  mu: Mu = 1.0,
+  alpha: float = 1.0,
+  clip_low: float = 0.2,
+  clip_high: float = 0.2,
+) -> Method:
+  """`canon` by the mean entropy of the tokens; `alpha` below 1 discounts the less uncertain half.
+
+  Reads `extras['old_entropy']`, `[*N, T]`: that of the policy before the update. Other args and
+  source as there.
+  """
+
+  def metric(batch):
+    entropy = extra(batch, 'old_entropy', "the entropy of the policy's next-token distributions")
+    return stats.mean(entropy, batch.mask, axis=-1)
+
+  return canon(
+    metric=metric,
+    max_length=max_length,
+    mu=mu,
+    alpha_low=alpha,
+    clip_low=clip_low,
+    clip_high=clip_high,
+  )._replace(reads=('entropy',))

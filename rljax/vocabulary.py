@@ -1,0 +1,132 @@
+"""Numbers per token from the whole next-token distribution: `(logits [C, V], targets [C]) -> [C]`.
+
+A method names them in `Method.statistics`, with their hyper-parameters bound by
+`functools.partial`, and the model's head computes them chunk by chunk. A word with logit -inf is
+impossible: it has no part in any of them. A negative target is no token; its entry means nothing.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+_FILTERED = -1e4  # log-probability of a word that a filter removed
+
+
+def mean_logp(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """Mean log-probability of the possible words, `[C]`: a uniform policy's.
+
+  Source: the value under the uniform policy of arXiv 2509.24981.
+
+  >>> mean_logp(jnp.log(jnp.array([[0.5, 0.25, 0.25]])), jnp.array([0]))  # -5/3 log 2
+  Array([-1.1552453], dtype=float32)
+  """
+  del targets
+  possible = ~jnp.isneginf(logits)
+  count = jnp.maximum(jnp.sum(possible, axis=-1), 1).astype(logits.dtype)
+  total = jnp.sum(jnp.where(possible, logits, 0.0), axis=-1)
+  return total / count - jax.nn.logsumexp(logits, axis=-1)
+
+
+def proxy_logp(logits: jax.Array, targets: jax.Array, *, kappa: float = 0.02) -> jax.Array:
+  """Log-probability of the targets once unlikely words are removed, `[C]`, a constant.
+
+  Words with at least `kappa` times the largest probability stay (min-p) and share the mass of the
+  others. A target that is removed gets -1e4.
+
+  Args:
+    logits: `[C, V]`.
+    targets: `[C]`.
+    kappa: the least probability of a word that stays, as a share of the largest.
+
+  Source: arXiv 2510.03222, equation 5; follows apply_min_p of the authors' dp_actor.py.
+  """
+  logits = jax.lax.stop_gradient(logits)
+  stays = _min_p(logits, kappa)
+  chosen = _is_target(logits, targets)
+  logp = jnp.sum(jnp.where(chosen & stays, logits, 0.0), axis=-1) - _log_mass(logits, stays)
+  return jnp.where(jnp.any(chosen & stays, axis=-1), logp, _FILTERED)
+
+
+def proxy_kl(logits: jax.Array, targets: jax.Array, *, kappa: float = 0.02) -> jax.Array:
+  """KL(proxy, policy) over the vocabulary in nats, `[C]`; the proxy is `proxy_logp`'s, a constant.
+
+  Both come from the same logits, so on a batch's first update the proxy is that of the policy that
+  drew it, and on later ones it has moved along.
+
+  Source: the penalty of arXiv 2510.03222, equation 6.
+  """
+  del targets
+  stays = _min_p(jax.lax.stop_gradient(logits), kappa)
+  safe = jnp.where(stays, logits, 0.0)
+  proxy = jax.lax.stop_gradient(safe - _log_mass(logits, stays)[:, None])
+  logp = safe - jax.nn.logsumexp(logits, axis=-1)[:, None]
+  return jnp.sum(jnp.where(stays, jnp.exp(proxy) * (proxy - logp), 0.0), axis=-1)
+
+
+def nucleus_entropy(
+  logits: jax.Array, targets: jax.Array, *, p: float = 0.8, top_k: int = 10_000
+) -> jax.Array:
+  """Entropy in nats of the likeliest words whose mass stays below `p`, renormalised, `[C]`.
+
+  The word that would reach `p` is left out, so a word with `p` or more leaves nothing: entropy 0
+  without gradient. `closed_nucleus_entropy` takes that word in, as sampling from a nucleus does.
+
+  Args:
+    logits: `[C, V]`.
+    targets: not read.
+    p: the mass.
+    top_k: the likeliest words among which the nucleus is looked for.
+
+  Source: arXiv 2509.25133; follows efficient_top_p_sampling of the authors' dp_actor.py.
+
+  >>> fair = jnp.log(jnp.array([[0.4, 0.3, 0.2, 0.1]]))
+  >>> jnp.round(nucleus_entropy(fair, jnp.array([0]), p=0.75), 3)  # of 4/7 and 3/7
+  Array([0.683], dtype=float32)
+  """
+  del targets
+  top, probs, mass = _likeliest(logits, top_k)
+  del probs
+  return _entropy(top, mass < p)
+
+
+def closed_nucleus_entropy(
+  logits: jax.Array, targets: jax.Array, *, p: float = 0.8, top_k: int = 10_000
+) -> jax.Array:
+  """`nucleus_entropy` with the word that reaches `p` taken in, `[C]`."""
+  del targets
+  top, probs, mass = _likeliest(logits, top_k)
+  return _entropy(top, mass - probs < p)
+
+
+def _is_target(logits, targets):
+  words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+  return words == targets[:, None]
+
+
+def _min_p(logits, kappa):
+  probs = jax.nn.softmax(logits, axis=-1)
+  return (probs >= kappa * jnp.max(probs, axis=-1, keepdims=True)) & ~jnp.isneginf(logits)
+
+
+def _log_mass(logits, stays):
+  return jax.nn.logsumexp(jnp.where(stays, logits, -jnp.inf), axis=-1)
+
+
+def _likeliest(logits, top_k):
+  """Largest logits in order `[C, k]`, their probabilities and the sums of these, both constants."""
+  top, _ = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
+  total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+  probs = jax.lax.stop_gradient(jnp.exp(top - total))
+  return top, probs, jnp.cumsum(probs, axis=-1)
+
+
+def _entropy(top, stays):
+  """Entropy of the words that stay; of one word, exactly 0 without gradient."""
+  # Without the first word there is none at all, and one has the wanted entropy and gradient: none.
+  first = jax.lax.broadcasted_iota(jnp.int32, top.shape, top.ndim - 1) == 0
+  stays = (stays | first) & ~jnp.isneginf(top)
+  total = _log_mass(top, stays)
+  safe = jnp.where(stays, top, 0.0)
+  probs = jnp.where(stays, jnp.exp(safe - total[:, None]), 0.0)
+  return total - jnp.sum(probs * safe, axis=-1)
