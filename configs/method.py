@@ -2,9 +2,9 @@
 
 python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
 
-METHODS.md lists the methods; `experiments.method_runs` runs some steps of each. `ppo` trains a value
-model beside the policy, which takes the memory of the policy and its optimizer once more, and twice
-the time of scoring and updating.
+METHODS.md lists the methods; `experiments.method_runs` runs some steps of each. `ppo` trains a
+value model beside the policy, which takes the memory of the policy and its optimizer once more, and
+twice the time of scoring and updating.
 """
 
 import difflib

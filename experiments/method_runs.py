@@ -36,7 +36,7 @@ from experiments.learner import make_learner
 from experiments.rollout import make_policy_sampler
 from experiments.run_dir import atomic_write_text, environment, read_json_lines
 from experiments.steps import draw, make_learn
-from rljax.checkpoints import find
+from rljax.checkpoints import CheckpointError, MismatchError, find
 from rljax.models import lora
 
 FLAGS = flags.FLAGS
@@ -143,6 +143,9 @@ def run_all(
   Args:
     configs: by method, settled.
     done: lines by method that are there already.
+
+  Raises:
+    CheckpointError, MismatchError: the run to start from is damaged, or of another model.
   """
   begin = beginning()
   for name, config in configs.items():
@@ -153,6 +156,8 @@ def run_all(
     try:
       with display.Progress(name, config.rl.steps) as progress:
         found = summarise(run(config, begin, progress.update))
+    except (CheckpointError, MismatchError):  # the start of all of them
+      raise
     except Exception as error:  # whatever one method stumbles over, the others have their turn
       kind = '' if isinstance(error, ValueError) else f'{type(error).__name__}: '
       found = {'reason': ' '.join(f'{kind}{error}'.split())[:400]}

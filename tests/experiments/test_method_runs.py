@@ -11,7 +11,7 @@ from experiments import build, cli, method_runs
 from experiments.errors import UserError
 from experiments.logs import read_metrics
 from experiments.train import train
-from rljax.checkpoints import Checkpoints
+from rljax.checkpoints import Checkpoints, MismatchError
 
 FACTS = {
   'command': 'python -m experiments.method_runs --init=there --tiny',
@@ -106,6 +106,12 @@ def test_what_has_a_line_is_not_run_again_and_what_could_not_run_is(tmp_path, mo
   assert seen == ['grpo']  # another configuration is another run
   with pytest.raises(UserError, match=r'has lines of `python -m experiments[.]method_runs'):
     lines_of('grpo', facts=FACTS | {'command': 'another'})
+
+
+def test_a_start_of_another_model_ends_the_command(start, tmp_path):
+  wide = configs(start, 'grpo', 'gspo', **{'model.dim': 64})
+  with pytest.raises(MismatchError, match='embedding'):
+    method_runs.method_runs(wide, FACTS, tmp_path / 'runs.jsonl')
 
 
 @pytest.mark.slow
