@@ -11,7 +11,7 @@ from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.logs import read_metrics
 from experiments.train import train
-from rljax import models
+from rljax import methods, models
 from rljax.checkpoints import Checkpoints, restore_params
 
 
@@ -138,7 +138,7 @@ def test_it_goes_with_the_options_of_a_run(finished, tmp_path, changes):
 def test_the_estimate_counts_the_critic():
   config = tiny(critic__optimizer__name='adamw')
   parts = build.check(config)
-  method, plain = build.method(config), None
+  method, plain = build.method(config), methods.grpo()
   size = models.count(models.value_model(parts.model).specs)
   memory = [sum(estimate.memory_bytes(config, parts, m).values()) for m in (plain, method)]
   # Parameters and two moments; the gradients take turns.
