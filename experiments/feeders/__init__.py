@@ -16,8 +16,22 @@ from ml_collections import ConfigDict
 
 from experiments.build import Parts
 from experiments.errors import UserError
+from experiments.feeders.adhint import hinted
 from experiments.feeders.answers import answers
+from experiments.feeders.columns import (
+  category,
+  difference,
+  difficulty,
+  iou,
+  predicted,
+  reward_gap,
+)
+from experiments.feeders.ghpo import hint_stage
 from experiments.feeders.greedy import greedy_rewards
+from experiments.feeders.offline import critiques, traces
+from experiments.feeders.prompts import prompt_confidence
+from experiments.feeders.seele import hint_mask
+from experiments.feeders.worked import demonstrations, expert_logp, reference
 from experiments.rollout import Rollout
 from rljax.types import Method
 
@@ -26,7 +40,22 @@ Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 # What each brings, under the name by which methods ask for it; one may bring several.
 FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'answers': answers,
+  'category': category,
+  'critiques': critiques,
+  'demonstrations': demonstrations,
+  'difference': difference,
+  'difficulty': difficulty,
+  'expert_logp': expert_logp,
   'greedy_rewards': greedy_rewards,
+  'hint_mask': hint_mask,
+  'hint_stage': hint_stage,
+  'hinted': hinted,
+  'iou': iou,
+  'predicted': predicted,
+  'prompt_confidence': prompt_confidence,
+  'reference': reference,
+  'reward_gap': reward_gap,
+  'traces': traces,
 }
 
 
