@@ -12,7 +12,7 @@ from rljax.types import Method
 
 
 def get_config(method='grpo'):
-  names = [name for name in dir(methods) if _builds_method(getattr(methods, name))]
+  names = method_names()
   if method not in names:
     near = difflib.get_close_matches(method, names, 1)
     hint = f'Did you mean {near[0]!r}? ' if near else ''
@@ -22,6 +22,11 @@ def get_config(method='grpo'):
   if method == 'dapo':
     config.rl.refill = 10
   return config
+
+
+def method_names() -> list[str]:
+  """All that `rljax.methods` offers by name."""
+  return [name for name in dir(methods) if _builds_method(getattr(methods, name))]
 
 
 def _builds_method(factory):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from rljax import aggregation, divergences
 from rljax.methods.combinators import plus
 from rljax.methods.grpo import grpo
-from rljax.methods.reading import linear, trained
-from rljax.methods.terms import reference
+from rljax.methods.reading import linear, reference, trained
 from rljax.types import Method, Term
 
 _FLOOR = 1e-4

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rljax import advantages, aggregation, surrogates
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.terms import token_ratio, trained
+from rljax.methods.reading import trained
+from rljax.methods.terms import token_ratio
 from rljax.types import Method, Term
 
 

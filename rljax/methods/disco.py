@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rljax import ratios, stats, surrogates
 from rljax.methods.group_loss import group_loss
-from rljax.methods.terms import trained
+from rljax.methods.reading import trained
 from rljax.methods.trust_region import with_kl_bound
 from rljax.types import Batch, Method, Scores
 

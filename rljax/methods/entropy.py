@@ -6,7 +6,8 @@ import jax
 
 from rljax import aggregation, controllers, stats
 from rljax.methods.combinators import plus
-from rljax.methods.terms import entropy_bonus, trained_tokens
+from rljax.methods.reading import tokens
+from rljax.methods.terms import entropy_bonus
 from rljax.types import Batch, Method
 
 
@@ -69,4 +70,4 @@ def _mean_entropy(batch: Batch) -> jax.Array:
       "An adaptive entropy bonus needs batch.extras['old_entropy'], the entropy of the policy at "
       'each token before its update, in nats.'
     )
-  return stats.mean(batch.extras['old_entropy'], trained_tokens(batch))
+  return stats.mean(batch.extras['old_entropy'], tokens(batch))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rljax import advantages, aggregation, ratios
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.terms import trained
+from rljax.methods.reading import trained
 from rljax.types import Method, Term
 
 

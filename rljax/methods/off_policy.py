@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from rljax import aggregation, ratios, token_weights
 from rljax.methods.combinators import plus
-from rljax.methods.terms import trained_tokens
+from rljax.methods.reading import tokens
 from rljax.types import Batch, Method, Scores, Term
 
 Weights = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -60,7 +60,7 @@ def with_batch_importance(method: Method, weights: Weights) -> Method:
   def measure(state, scores, batch):
     if method.measure is not None:
       state, batch = method.measure(state, scores, batch)
-    found = weights(*_policies(scores, batch), trained_tokens(batch))
+    found = weights(*_policies(scores, batch), tokens(batch))
     return state, batch.replace(extras={**batch.extras, 'importance': found})
 
   def importance(scores, batch):

@@ -7,8 +7,8 @@ from functools import partial
 from rljax import advantages, aggregation
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra
-from rljax.methods.terms import policy_terms, sampled_logp, token_ratio
+from rljax.methods.reading import extra, sampled_logp
+from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
 

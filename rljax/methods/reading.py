@@ -5,15 +5,17 @@ What stands where `mask` is 0 may be NaN, and must reach neither a value nor a g
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from rljax.types import Batch, Scores
 
 
-def trained(x: jax.Array, batch: Batch) -> jax.Array:
-  """`x` `[*N, T]`, 0 where the mask is."""
-  return jnp.where(batch.mask > 0, x, 0.0)
+def trained(x: Any, batch: Batch) -> Any:
+  """`x` `[*N, T]`, 0 where the mask is; None for None."""
+  return None if x is None else jnp.where(batch.mask > 0, x, 0.0)
 
 
 def tokens(batch: Batch) -> jax.Array:
@@ -71,3 +73,29 @@ def correct(batch: Batch) -> jax.Array:
 def kept(batch: Batch) -> jax.Array:
   """`keep`, 1 everywhere if it is None, `[*N]`."""
   return jnp.ones_like(batch.rewards) if batch.keep is None else batch.keep
+
+
+def reference(batch: Batch) -> jax.Array:
+  """`batch.ref_logp`; raises ValueError if nobody filled it."""
+  if batch.ref_logp is None:
+    raise ValueError(
+      'A KL term reads batch.ref_logp, which is None. Score the batch with the reference '
+      'parameters first, or leave the term out.'
+    )
+  return batch.ref_logp
+
+
+def sampled_logp(batch: Batch) -> jax.Array:
+  """Log-probability under the policy that was sampled from, `[*N, T]`: `old_logp`, else the
+  sampler's.
+
+  Raises ValueError if nobody filled either.
+  """
+  if batch.old_logp is not None:
+    return batch.old_logp
+  if batch.behavior_logp is None:
+    raise ValueError(
+      'What is computed before the update reads batch.old_logp or batch.behavior_logp, and both '
+      'are None. Pass on what the sampler returned.'
+    )
+  return batch.behavior_logp

@@ -5,8 +5,7 @@ from __future__ import annotations
 from rljax import advantages, aggregation, divergences, surrogates
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra
-from rljax.methods.terms import reference, sampled_logp
+from rljax.methods.reading import extra, reference, sampled_logp
 from rljax.types import Method, Term
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rljax import advantages, aggregation, divergences
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import tokens
-from rljax.methods.terms import policy_terms, reference, sampled_logp, token_ratio
+from rljax.methods.reading import reference, sampled_logp, tokens
+from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rljax import preference
 from rljax.methods.group_loss import group_loss
-from rljax.methods.terms import trained
+from rljax.methods.reading import trained
 from rljax.types import Method
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax import divergences, ratios, surrogates
+from rljax.methods.reading import reference, trained
 from rljax.types import Batch, Scores, Term
 
 
@@ -68,39 +69,3 @@ def kl_to_reference(
 def entropy_bonus(weights: Callable[[Batch], jax.Array], coef: float) -> Term:
   """A bonus of `coef` times the mean entropy of the policy, in nats."""
   return Term(lambda scores, batch: -scores.entropy, weights, coef)
-
-
-def reference(batch: Batch) -> jax.Array:
-  """`batch.ref_logp`; raises ValueError if nobody filled it."""
-  if batch.ref_logp is None:
-    raise ValueError(
-      'A KL term reads batch.ref_logp, which is None. Score the batch with the reference '
-      'parameters first, or leave the term out.'
-    )
-  return batch.ref_logp
-
-
-def sampled_logp(batch: Batch) -> jax.Array:
-  """Log-probability under the policy that was sampled from, `[*N, T]`: `old_logp`, else the
-  sampler's.
-
-  Raises ValueError if nobody filled either.
-  """
-  if batch.old_logp is not None:
-    return batch.old_logp
-  if batch.behavior_logp is None:
-    raise ValueError(
-      'What is computed before the update reads batch.old_logp or batch.behavior_logp, and both '
-      'are None. Pass on what the sampler returned.'
-    )
-  return batch.behavior_logp
-
-
-def trained(logp: jax.Array | None, batch: Batch) -> jax.Array | None:
-  """`logp`, 0 where the mask is: what stands there may be NaN and must not reach a gradient."""
-  return None if logp is None else jnp.where(batch.mask > 0, logp, 0.0)
-
-
-def trained_tokens(batch: Batch) -> jax.Array:
-  """The mask of kept sequences, `[*N, T]`: the tokens that statistics of a batch are over."""
-  return batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]

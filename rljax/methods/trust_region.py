@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rljax import aggregation, divergences, stats
 from rljax.methods.combinators import plus
-from rljax.methods.terms import trained, trained_tokens
+from rljax.methods.reading import tokens, trained
 from rljax.types import Method, Term
 
 
@@ -44,7 +44,7 @@ def with_kl_bound(
   def measure(state, scores, batch):
     if method.measure is not None:
       state, batch = method.measure(state, scores, batch)
-    found = stats.mean(kl(scores, batch), trained_tokens(batch))
+    found = stats.mean(kl(scores, batch), tokens(batch))
     excess = jnp.maximum(found - delta, 0.0)
     return state, batch.replace(constants={**batch.constants, 'kl_excess': excess})
 

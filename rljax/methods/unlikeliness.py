@@ -8,7 +8,7 @@ from rljax import shaping, stats
 from rljax.groups import per_group
 from rljax.methods.combinators import with_rewards
 from rljax.methods.grpo import grpo
-from rljax.methods.terms import sampled_logp
+from rljax.methods.reading import sampled_logp
 from rljax.types import Method
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rljax import advantages, stats
 from rljax.groups import per_group
 from rljax.methods.grpo import grpo
-from rljax.methods.terms import sampled_logp
+from rljax.methods.reading import sampled_logp
 from rljax.types import Method
 
 
