@@ -76,6 +76,20 @@ def get_config() -> ConfigDict:
   config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
   config.lora.targets = ('*',)  # patterns over projections, such as 'layers/query'
 
+  # What methods read beside rewards (`Method.needs`); a section counts where a method asks for it.
+  config.feed = ConfigDict()
+  config.feed.hint_stage = ConfigDict({'start_step': 0})  # no hints before this RL step
+  config.feed.hint_mask = ConfigDict()
+  config.feed.hint_mask.rounds = 2  # parts of a group, each with hints of its own length
+  config.feed.hint_mask.target = 0.5  # share of right answers that a hint aims for
+  config.feed.hinted = ConfigDict()
+  config.feed.hinted.samples = 4  # completions of a hint beside the group_size others
+  config.feed.hinted.low = 0.2  # share of the solution given away where a prompt is always solved
+  config.feed.hinted.high = 0.8  # and where it never is
+  # The least likely part of a prompt's tokens, of which its confidence is.
+  config.feed.prompt_confidence = ConfigDict({'share': 0.2})
+  config.feed.traces = ConfigDict({'attempts': 8})  # most demonstrations until one is wrong
+
   config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
   config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
 

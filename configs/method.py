@@ -10,6 +10,13 @@ from configs import base
 from rljax import methods
 from rljax.types import Method
 
+# Arguments that a method leaves open, or whose defaults are for other data.
+_CHOICES = {
+  'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'progrpo': {'alpha': 0.1},
+  'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
+}
+
 
 def get_config(method='grpo'):
   names = method_names()
@@ -18,7 +25,7 @@ def get_config(method='grpo'):
     hint = f'Did you mean {near[0]!r}? ' if near else ''
     raise ValueError(f'There is no method {method!r}. {hint}Methods: {", ".join(names)}.')
   config = base.get_config()
-  base.use_method(config, method)
+  base.use_method(config, method, **_CHOICES.get(method, {}))
   if method == 'dapo':
     config.rl.refill = 10
   return config

@@ -55,7 +55,7 @@ def reference(config: ConfigDict, parts: Parts):
 
 
 def demonstrations(config: ConfigDict, parts: Parts):
-  """Makes the batch a dict of `rollouts` and `demonstrations`, a worked solution for each prompt."""
+  """Makes the batch a dict of `rollouts` and `demonstrations`, one worked solution a prompt."""
 
   def feed(drawn, params, key):
     del params, key
