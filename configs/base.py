@@ -71,24 +71,12 @@ def get_config() -> ConfigDict:
   config.rl.asynchronous.cap = 2.0  # of the importance weights that correct for it; 0: none
   config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
 
+  _add_feed(config)
+
   config.lora = ConfigDict()  # RL trains a low-rank adapter; the warm start is its frozen base
   config.lora.rank = 0  # 0: off, RL trains all parameters
   config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
   config.lora.targets = ('*',)  # patterns over projections, such as 'layers/query'
-
-  # What methods read beside rewards (`Method.needs`); a section counts where a method asks for it.
-  config.feed = ConfigDict()
-  config.feed.hint_stage = ConfigDict({'start_step': 0})  # no hints before this RL step
-  config.feed.hint_mask = ConfigDict()
-  config.feed.hint_mask.rounds = 2  # parts of a group, each with hints of its own length
-  config.feed.hint_mask.target = 0.5  # share of right answers that a hint aims for
-  config.feed.hinted = ConfigDict()
-  config.feed.hinted.samples = 4  # completions of a hint beside the group_size others
-  config.feed.hinted.low = 0.2  # share of the solution given away where a prompt is always solved
-  config.feed.hinted.high = 0.8  # and where it never is
-  # The least likely part of a prompt's tokens, of which its confidence is.
-  config.feed.prompt_confidence = ConfigDict({'share': 0.2})
-  config.feed.traces = ConfigDict({'attempts': 8})  # most demonstrations until one is wrong
 
   config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
   config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
@@ -125,6 +113,24 @@ def get_config() -> ConfigDict:
   return config
 
 
+def _add_feed(config: ConfigDict) -> None:
+  """Settings of what some methods read beside rewards, in a second round of generation or not."""
+  feed = config.feed = ConfigDict()
+  feed.hint_stage = ConfigDict()
+  feed.hint_stage.start_step = 0  # no hints before this RL step
+  feed.hint_mask = ConfigDict()
+  feed.hint_mask.rounds = 2  # parts of a group, each with hints of its own length
+  feed.hint_mask.target = 0.5  # share of right answers that a hint aims for
+  feed.hinted = ConfigDict()
+  feed.hinted.samples = 4  # completions of a hint, beside the rl.group_size others
+  feed.hinted.low = 0.2  # share of the solution that is given away of a prompt always solved
+  feed.hinted.high = 0.8  # and of one never solved
+  feed.prompt_confidence = ConfigDict()
+  feed.prompt_confidence.share = 0.2  # the least likely tokens of a prompt, of which it is
+  feed.traces = ConfigDict()
+  feed.traces.attempts = 8  # most demonstrations that are drawn until one is wrong
+
+
 def use_task(config: ConfigDict, name: str, **changes) -> None:
   """Sets the task and all its arguments, so that each can be overridden on the command line."""
   config.task = name
@@ -144,11 +150,14 @@ def use_method(config: ConfigDict, name: str, **changes) -> None:
 
 
 def _arguments(factory, changes):
-  """A factory's keyword arguments with their defaults, some of them changed."""
+  """A factory's keyword arguments with their defaults, some of them changed.
+
+  Functions are left out: a configuration is text. The factory has them as defaults.
+  """
   arguments = {
     name: parameter.default
     for name, parameter in inspect.signature(factory).parameters.items()
-    if parameter.default is not inspect.Parameter.empty
+    if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
   }
   return ConfigDict(arguments | changes)
 
