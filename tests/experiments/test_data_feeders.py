@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import unbatched
 
 from configs import base
 from experiments import build, cli
@@ -39,14 +40,6 @@ def fed(world, name, key=2, **changes):
   return FEEDERS[name](config, parts)(drawn._replace(**changes), params, jax.random.key(key))
 
 
-def slow_logp(parts, params, prompt, ids):
-  """Log-probabilities of tokens after a prompt, from the logits of the whole sequence."""
-  tokens = jnp.array([*prompt, *ids])[None]
-  logits, _ = parts.model.apply(params, tokens, jnp.arange(tokens.shape[1])[None], None)
-  logp = np.asarray(jax.nn.log_softmax(logits[0]))
-  return np.array([logp[len(prompt) + i - 1, token] for i, token in enumerate(ids)])
-
-
 def texts(parts, completion):
   return [[parts.tokenizer.decode(ids) for ids in group] for group in np.asarray(completion)]
 
@@ -72,10 +65,11 @@ def test_the_expert_is_the_worked_solution_under_the_policy(world):
   extras = fed(world, 'expert_logp').batch.extras
   assert extras['expert_logp'].shape == (P, G, T)
   np.testing.assert_array_equal(extras['has_expert'], np.ones((P, G)))
-  for p, problem in enumerate(drawn.problems[:2]):
+  slow_logp = unbatched.make_logp(parts, params)
+  for p, problem in enumerate(drawn.problems):
     ids = [*parts.tokenizer.encode(parts.task.solve(problem)), parts.tokenizer.eos]
     wanted = np.zeros(T)
-    wanted[: len(ids)] = slow_logp(parts, params, parts.tokenizer.encode(problem.prompt), ids)
+    wanted[: len(ids)] = slow_logp(parts.tokenizer.encode(problem.prompt), ids)
     found = np.asarray(extras['expert_logp'][p])
     np.testing.assert_allclose(found, np.tile(wanted, (G, 1)), atol=1e-4)
 
@@ -94,7 +88,7 @@ def test_the_reference_answer_is_one_more_member(world):
   ids = np.asarray(batch.completion[0, G])
   ids = ids[ids >= 0]
   assert ids[-1] == parts.tokenizer.eos and batch.mask[0, G].sum() == len(ids)
-  wanted = slow_logp(parts, params, parts.tokenizer.encode(drawn.problems[0].prompt), ids)
+  wanted = unbatched.make_logp(parts, params)(parts.tokenizer.encode(drawn.problems[0].prompt), ids)
   np.testing.assert_allclose(batch.behavior_logp[0, G, : len(ids)], wanted, atol=1e-4)
 
 
@@ -193,9 +187,10 @@ def test_the_difference_compares_clauses(world):
 def test_the_confidence_of_a_prompt_is_that_of_its_least_likely_tokens(world):
   _, parts, params, drawn = world
   found = fed(world, 'prompt_confidence').batch.extras['prompt_confidence']
-  for p, problem in enumerate(drawn.problems[:2]):
+  slow_logp = unbatched.make_logp(parts, params)
+  for p, problem in enumerate(drawn.problems):
     ids = parts.tokenizer.encode(problem.prompt)
-    logp = sorted(slow_logp(parts, params, ids[:1], ids[1:]))
+    logp = sorted(slow_logp(ids[:1], ids[1:]))
     least = logp[: math.ceil(0.2 * len(logp))]
     np.testing.assert_allclose(found[p], np.full(G, math.exp(np.mean(least))), rtol=1e-4)
 

@@ -1,9 +1,9 @@
 """Hints on their way into a batch: what is given away, what is drawn after it, how it is judged."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import unbatched
 
 from configs import base
 from experiments import build, cli
@@ -38,25 +38,6 @@ def with_correct(drawn, correct):
   return drawn._replace(numbers={**drawn.numbers, 'correct': np.asarray(correct, np.float32)})
 
 
-def make_slow_logp(parts, params):
-  """Log-probabilities of the tokens after a prompt, each sequence on its own."""
-  width = 64
-
-  @jax.jit
-  def all_logp(tokens):
-    positions = jnp.where(tokens >= 0, jnp.arange(width), -1)
-    logits, _ = parts.model.apply(params, tokens[None], positions[None], None)
-    return jax.nn.log_softmax(logits[0])
-
-  def slow_logp(prompt, ids):
-    tokens = np.full(width, -1, np.int32)
-    tokens[: len(prompt) + len(ids)] = [*prompt, *ids]
-    found = np.asarray(all_logp(tokens))
-    return np.array([found[len(prompt) + i - 1, token] for i, token in enumerate(ids)])
-
-  return slow_logp
-
-
 def real(ids):
   ids = np.asarray(ids)
   return ids[ids >= 0]
@@ -77,9 +58,11 @@ def test_ghpo_asks_failed_prompts_again_with_a_quarter_more(world, monkeypatch):
     """The rollout; its second round is said to have solved problem 1."""
     again = rollout(*args, **kwargs)
     calls.append((kwargs['limits'], again))
-    if len(calls) == 2:
-      again.numbers['correct'][1, 3] = 1
-    return again
+    if len(calls) < 2:
+      return again
+    correct = again.numbers['correct'].copy()
+    correct[1, 3] = 1
+    return with_correct(again, correct)
 
   monkeypatch.setattr(ghpo, 'rollout', watched)
   fed = ghpo.hint_stage(config, parts)(with_correct(drawn, correct), params, jax.random.key(2))
@@ -89,7 +72,7 @@ def test_ghpo_asks_failed_prompts_again_with_a_quarter_more(world, monkeypatch):
   np.testing.assert_array_equal(fed.batch.completion[0], drawn.batch.completion[0])
   np.testing.assert_array_equal(fed.batch.completion[1], calls[1][1].batch.completion[1])
 
-  slow_logp = make_slow_logp(parts, params)
+  slow_logp = unbatched.make_logp(parts, params)
   assert fed.batch.prompt.shape == (P, 1, parts.prompt_width + parts.task.max_completion)
   for p, problem in enumerate(drawn.problems):
     solution = parts.task.solve(problem)
@@ -130,7 +113,7 @@ def test_ghpo_waits_for_its_first_step(world):
 def check_hinted_members(world, batch, problem, p, members, hint):
   """Members begin with the hint, go on from it under the policy, and are judged as a whole."""
   _, parts, params, _ = world
-  slow_logp = make_slow_logp(parts, params)
+  slow_logp = unbatched.make_logp(parts, params)
   prompt = parts.tokenizer.encode_prompt(problem.prompt)
   for g in members:
     ids = real(batch.completion[p, g])
@@ -151,10 +134,14 @@ def check_hinted_members(world, batch, problem, p, members, hint):
     )
 
 
-def test_seele_draws_its_rounds_after_hints_of_the_fitted_length(world):
+def test_seele_draws_its_rounds_after_hints_of_the_fitted_length(world, monkeypatch):
   config, parts, params, drawn = world
-  # Half right without a hint: then the curve is at its target there.
+  # Half right without a hint is the target, and a hint with which nobody is right was too short.
   alone = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+  first = np.array([[1, 1], [0, 0], [1, 1], [1, 0]], np.float32)
+  monkeypatch.setattr(
+    seele, 'rollout', lambda *args, **kwargs: with_correct(rollout(*args, **kwargs), first)
+  )
   fed = seele.hint_mask(config, parts)(with_correct(drawn, alone), params, jax.random.key(3))
   batch = fed.batch
   np.testing.assert_array_equal(batch.prompt, drawn.batch.prompt)
@@ -163,14 +150,13 @@ def test_seele_draws_its_rounds_after_hints_of_the_fitted_length(world):
     solution = parts.tokenizer.encode(parts.task.solve(problem))
     size = len(solution)
     check_hinted_members(world, batch, problem, p, [0, 1], solution[: size - 1])
-    right = np.asarray(batch.extras['correct'][p, :2]).mean()
     rate = curricula.seele_rate(
-      np.array([[0, (size - 1) / size]], np.float32), np.array([[alone[p].mean(), right]])
+      np.array([[0, (size - 1) / size]], np.float32), np.array([[alone[p].mean(), first[p].mean()]])
     )
     count = round(float(rate[0]) * size)
     check_hinted_members(world, batch, problem, p, [2, 3], solution[:count])
     counts.append(count)
-  assert counts[0] == 0 and counts[1] > counts[2] > 0
+  assert counts[0] == 0 < counts[2] < counts[1] and counts[3] > 0
 
 
 def test_seele_needs_groups_of_equal_rounds(world):
