@@ -78,6 +78,9 @@ def get_config() -> ConfigDict:
   config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
   config.lora.targets = ('*',)  # patterns over projections, such as 'layers/query'
 
+  config.critic = ConfigDict()  # the value model of a method that has one, such as ppo
+  config.critic.optimizer = _optimizer(1e-3, 'constant', warmup_steps=5, b2=0.95)
+
   config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
   config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
 

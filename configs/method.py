@@ -1,6 +1,9 @@
 """The quickstart with another method: `--config=configs/method.py:dapo`.
 
 python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
+
+`ppo` trains a value model beside the policy, which takes the memory of the policy and its optimizer
+once more, and twice the time of scoring and updating. MEASURED
 """
 
 import difflib

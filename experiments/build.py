@@ -50,8 +50,8 @@ class Parts(NamedTuple):
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_least(config)
-  for phase in (config.warm_start, config.rl):
-    _check_optimizer(phase.optimizer.name)
+  for section in (config.warm_start, config.rl, config.critic):
+    _check_optimizer(section.optimizer.name)
   if config.init and huggingface.is_checkpoint(config.init):
     raise UserError(
       f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '

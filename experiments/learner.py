@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import build
+from experiments.critic import make_critic
 from rljax import models, training
 from rljax.training import TrainState
 from rljax.types import Batch, Method
@@ -21,13 +22,14 @@ class Learner(NamedTuple):
   """The update of a run.
 
   Attributes:
-    init: `reference -> TrainState` on the mesh, with what is trained in buffers of its own.
+    init: `reference -> TrainState` on the mesh, with what is trained in buffers of its own, and the
+      critic's if the method has one.
     prepare: `(state, reference, batch) -> (state, batch)`: scores what the method reads and runs
       its `prepare`, and packs the batch if `rl.bucket` says so; nothing is donated.
     update: `(state, reference, batch, rng) -> (state, metrics)`, all optimizer steps on one
-      prepared batch; `state` is donated, `rng` is the host's generator for the order of
-      minibatches. Metrics are means over the steps, but `mismatch` their largest and
-      `nonfinite_grads` and `skipped` their sums.
+      prepared batch, of the policy and then of its critic; `state` is donated, `rng` is the host's
+      generator for the order of minibatches. Metrics are means over the steps, but `mismatch` their
+      largest and `nonfinite_grads` and `skipped` their sums.
 
   A batch may be a dict of batches of the same prompts wherever the method's is.
   """
@@ -49,6 +51,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     features=method.features,
   )
   reads = build.reads(config, method)
+  critic = make_critic(config, parts, method)
   trained_sharding = training.sharding.params(policy.specs, mesh)
 
   def init(reference):
@@ -75,6 +78,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   def prepare(state, reference, batch):
     if rl.bucket:
       batch = _each(lambda one: training.pack_completions(one, rl.bucket, mesh), batch)
+    batch = critic.read(state.critic, batch)
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
 
@@ -96,7 +100,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     return part.replace(constants=batch.constants)
 
   def update(state, reference, batch, rng):
-    seen = []
+    seen, critic_state, state = [], state.critic, state.replace(critic=())
     for _ in range(rl.epochs):
       order = rng.permutation(rl.prompts) if updates > 1 else np.arange(rl.prompts)
       for chosen in order.reshape(rl.minibatches, -1):
@@ -104,15 +108,20 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
         if rl.minibatches > 1:
           part = _each(lambda one, rows=chosen: minibatch(one, rows), batch)
         state, metrics = step(state, reference, part)
-        seen.append(metrics)
+        critic_state, found = critic.update(critic_state, part)
+        seen.append(metrics | found)
     seen = jax.device_get(seen)
     metrics = {name: float(np.mean([m[name] for m in seen])) for name in seen[0]}
     metrics['mismatch'] = float(max(m['mismatch'] for m in seen))
-    for name in ('nonfinite_grads', 'skipped'):
-      metrics[name] = float(sum(m[name] for m in seen))
-    return state, metrics
+    for name in metrics:
+      if name.rpartition('/')[-1] in ('nonfinite_grads', 'skipped'):
+        metrics[name] = float(sum(m[name] for m in seen))
+    return state.replace(critic=critic_state), metrics
 
-  return Learner(jax.jit(init, out_shardings=state_sharding), prepare, update)
+  start = jax.jit(init, out_shardings=state_sharding)
+  return Learner(
+    lambda reference: start(reference).replace(critic=critic.init(reference)), prepare, update
+  )
 
 
 def _each(function, batch):

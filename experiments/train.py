@@ -66,7 +66,7 @@ def train(
   feed = make_feeder(config, parts, method)
   if config.init and not (pathlib.Path(workdir) / 'warm_start').exists():
     find(config.init)
-  need = checkpoint_bytes(config, parts)
+  need = checkpoint_bytes(config, parts, method)
   with Journal(workdir, config, resume=resume, need_bytes=need) as journal:
     if journal.summary is None:
       _run(config, parts, method, evaluator, feed, journal)
