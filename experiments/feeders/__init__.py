@@ -58,6 +58,17 @@ FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'traces': traces,
 }
 
+# Those that change which completions there are; the others say something of them, and come after.
+_FIRST = (
+  'critiques',
+  'demonstrations',
+  'hint_mask',
+  'hint_stage',
+  'hinted',
+  'reference',
+  'traces',
+)
+
 
 def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
   """The feeder of all that a method needs: `(rollout, params, key) -> rollout`.
@@ -65,7 +76,7 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
   Args:
     config: the run's configuration.
     parts: of the updates.
-    method: its `needs` are filled in the order of their names.
+    method: its `needs` are filled in the order of their names, new completions first.
 
   Raises:
     UserError: the method needs what nobody here brings.
@@ -78,9 +89,8 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
         f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
         f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
       )
-  feeders = [
-    make(config, parts) for make in dict.fromkeys(FEEDERS[n] for n in sorted(method.needs))
-  ]
+  needs = sorted(method.needs, key=lambda name: (name not in _FIRST, name))
+  feeders = [make(config, parts) for make in dict.fromkeys(FEEDERS[name] for name in needs)]
 
   def feed(rollout, params, key):
     for number, feeder in enumerate(feeders):

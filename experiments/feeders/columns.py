@@ -46,7 +46,8 @@ def predicted(config: ConfigDict, parts: Parts):
 
 def difficulty(config: ConfigDict, parts: Parts):
   """Fills `difficulty` with what the task grades its problems by."""
-  return _of_problems('difficulty', np.float32, lambda problem: problem.difficulty, config, parts)
+  del config
+  return _of_problems('difficulty', np.float32, lambda problem: problem.difficulty, parts)
 
 
 def category(config: ConfigDict, parts: Parts):
@@ -56,7 +57,7 @@ def category(config: ConfigDict, parts: Parts):
   """
   most = config.method_kwargs.get('categories', np.iinfo(np.int32).max) - 1
   kind = lambda problem: min(problem.difficulty, most)  # noqa: E731
-  return _of_problems('category', np.int32, kind, config, parts)
+  return _of_problems('category', np.int32, kind, parts)
 
 
 def difference(config: ConfigDict, parts: Parts):
@@ -89,11 +90,10 @@ def reward_gap(config: ConfigDict, parts: Parts):
   return feed
 
 
-def _of_problems(name, dtype, read, config, parts):
-  size = config.rl.group_size
-
+def _of_problems(name, dtype, read, parts):
   def feed(drawn, params, key):
     del params, key
+    size = drawn.batch.rewards.shape[1]
     found = [[read(problem)] * size for problem in own_problems(parts, drawn)]
     return with_extras(parts, drawn, {name: np.asarray(found, dtype)})
 

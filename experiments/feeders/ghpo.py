@@ -32,6 +32,8 @@ def hint_stage(config: ConfigDict, parts: Parts):
 
   def feed(drawn, params, key):
     problems, batch = drawn.problems, drawn.batch
+    # What else is known of a completion does not hold of another in its place.
+    batch = batch.replace(extras={'correct': batch.extras['correct']})
     texts = [parts.task.solve(problem) for problem in problems]
     correct = drawn.numbers['correct']
     stage = np.zeros(len(problems), np.int32)
@@ -75,11 +77,10 @@ def _chooser(mesh: Mesh) -> Callable[[np.ndarray, Batch, Batch], Batch]:
     def pick(x, y):
       return jnp.where(asked.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
 
-    shared = sorted(set(new.extras) & set(old.extras))
     names = ('completion', 'mask', 'rewards', 'truncated', 'behavior_logp')
     return old.replace(
       **{name: pick(getattr(new, name), getattr(old, name)) for name in names},
-      extras={name: pick(new.extras[name], old.extras[name]) for name in shared},
+      extras=jax.tree.map(pick, new.extras, old.extras),
     )
 
   return jax.jit(choose, out_shardings=training.sharding.rows(mesh))

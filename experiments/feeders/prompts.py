@@ -23,16 +23,16 @@ def prompt_confidence(config: ConfigDict, parts: Parts):
   share = config.feed.prompt_confidence.share
   score = training.make_score(parts.model, temperature=config.rl.temperature)
 
-  def confidence(params, batch):
+  def confidence(params, batch, rewards):
     found = advantages.confidence(score(params, batch).logp, batch.mask, share=share)
-    return jnp.repeat(found, config.rl.group_size, axis=1)
+    return jnp.broadcast_to(found, rewards.shape)
 
   confidence = jax.jit(confidence, out_shardings=training.sharding.rows(parts.mesh))
 
   def feed(drawn, params, key):
     del key
     batch = drawn.batch
-    found = confidence(params, _prompts_as_completions(parts, drawn))
+    found = confidence(params, _prompts_as_completions(parts, drawn), batch.rewards)
     return drawn._replace(batch=batch.replace(extras={**batch.extras, 'prompt_confidence': found}))
 
   return feed

@@ -21,9 +21,9 @@ def expert_logp(config: ConfigDict, parts: Parts):
   """
   score, length = make_policy_score(config, parts), config.rl.max_new_tokens
   spread = jax.jit(
-    lambda logp, truncated: {
-      'expert_logp': jnp.repeat(logp, config.rl.group_size, axis=1),
-      'has_expert': jnp.repeat(1.0 - truncated, config.rl.group_size, axis=1),
+    lambda logp, truncated, rewards: {
+      'expert_logp': jnp.broadcast_to(logp, (*rewards.shape, length)),
+      'has_expert': jnp.broadcast_to(1.0 - truncated, rewards.shape),
     },
     out_shardings=training.sharding.rows(parts.mesh),
   )
@@ -31,8 +31,8 @@ def expert_logp(config: ConfigDict, parts: Parts):
   def feed(drawn, params, key):
     del key
     expert = _solved(parts, drawn, length)
-    found = spread(score(params, expert).logp, expert.truncated)
     batch = drawn.batch
+    found = spread(score(params, expert).logp, expert.truncated, batch.rewards)
     return drawn._replace(batch=batch.replace(extras={**batch.extras, **found}))
 
   return feed
