@@ -71,6 +71,8 @@ def get_config() -> ConfigDict:
   config.rl.asynchronous.cap = 2.0  # of the importance weights that correct for it; 0: none
   config.rl.optimizer = _optimizer(3e-4, 'constant', warmup_steps=5, b2=0.95)
 
+  _add_feed(config)
+
   config.lora = ConfigDict()  # RL trains a low-rank adapter; the warm start is its frozen base
   config.lora.rank = 0  # 0: off, RL trains all parameters
   config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
@@ -112,6 +114,24 @@ def get_config() -> ConfigDict:
   config.tiny.eval = ConfigDict({'problems': 16, 'samples': 4, 'every': 2})
   config.tiny.checkpoint = ConfigDict({'every': 2, 'warm_start_every': 30})
   return config
+
+
+def _add_feed(config: ConfigDict) -> None:
+  """Settings of what some methods read beside rewards, in a second round of generation or not."""
+  feed = config.feed = ConfigDict()
+  feed.hint_stage = ConfigDict()
+  feed.hint_stage.start_step = 0  # no hints before this RL step
+  feed.hint_mask = ConfigDict()
+  feed.hint_mask.rounds = 2  # parts of a group, each with hints of its own length
+  feed.hint_mask.target = 0.5  # share of right answers that a hint aims for
+  feed.hinted = ConfigDict()
+  feed.hinted.samples = 4  # completions of a hint, beside the rl.group_size others
+  feed.hinted.low = 0.2  # share of the solution that is given away of a prompt always solved
+  feed.hinted.high = 0.8  # and of one never solved
+  feed.prompt_confidence = ConfigDict()
+  feed.prompt_confidence.share = 0.2  # the least likely tokens of a prompt, of which it is
+  feed.traces = ConfigDict()
+  feed.traces.attempts = 8  # most demonstrations that are drawn until one is wrong
 
 
 def use_task(config: ConfigDict, name: str, **changes) -> None:

@@ -16,6 +16,13 @@ from configs import base
 from rljax import methods
 from rljax.types import Method
 
+# Arguments that a method leaves open, or whose defaults are for other data.
+_CHOICES = {
+  'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'progrpo': {'alpha': 0.1},
+  'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
+}
+
 
 def get_config(method='grpo'):
   names = method_names()
@@ -47,7 +54,7 @@ def _choices(config, method):
       'tokens_final': 0.2,
       'steps': rl.get_ref('steps') + 0,
     }
-  return {}
+  return _CHOICES.get(method, {})
 
 
 def method_names() -> list[str]:

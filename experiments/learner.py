@@ -30,6 +30,8 @@ class Learner(NamedTuple):
       prepared batch, of the policy and then of its critic; `state` is donated, `rng` is the host's
       generator for the order of minibatches. Metrics are means over the steps, but `mismatch` their
       largest and `nonfinite_grads` and `skipped` their sums.
+
+  A batch may be a dict of batches of the same prompts wherever the method's is.
   """
 
   init: Callable[[Any], TrainState]
@@ -42,7 +44,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   rl, mesh, policy = config.rl, parts.mesh, parts.policy
   updates = rl.epochs * rl.minibatches
   tx = build.optimizer(rl.optimizer, rl.steps * updates, policy.specs)
-  score = training.make_score(
+  score_one = training.make_score(
     parts.model,
     temperature=rl.temperature,
     statistics=method.statistics,
@@ -60,17 +62,22 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   )
   state_sharding = training.sharding.like_params(shapes, shapes.params, trained_sharding, mesh)
 
+  def score(params, batch):
+    return _each(lambda one: score_one(params, one), batch)
+
   @jax.jit
   def score_and_prepare(trained, reference, method_state, batch):
-    if reads:
-      before = score(policy.join(reference, trained), batch)
-      batch = training.fill_reads(reads, before, batch)
-    batch = batch.replace(ref_logp=score(reference, batch).logp)
-    return method.prepare(method_state, batch)
+    def scored(batch):
+      if reads:
+        before = score_one(policy.join(reference, trained), batch)
+        batch = training.fill_reads(reads, before, batch)
+      return batch.replace(ref_logp=score_one(reference, batch).logp)
+
+    return method.prepare(method_state, _each(scored, batch))
 
   def prepare(state, reference, batch):
     if rl.bucket:
-      batch = training.pack_completions(batch, rl.bucket, mesh)
+      batch = _each(lambda one: training.pack_completions(one, rl.bucket, mesh), batch)
     batch = critic.read(state.critic, batch)
     method_state, batch = score_and_prepare(state.params, reference, state.method_state, batch)
     return state.replace(method_state=method_state), jax.block_until_ready(batch)
@@ -88,6 +95,10 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
     out_shardings=training.sharding.rows(mesh),
   )
 
+  def minibatch(batch, chosen):
+    part = choose(batch.replace(constants={}), jnp.asarray(chosen))
+    return part.replace(constants=batch.constants)
+
   def update(state, reference, batch, rng):
     seen, critic_state, state = [], state.critic, state.replace(critic=())
     for _ in range(rl.epochs):
@@ -95,8 +106,7 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
       for chosen in order.reshape(rl.minibatches, -1):
         part = batch
         if rl.minibatches > 1:
-          part = choose(batch.replace(constants={}), jnp.asarray(chosen))
-          part = part.replace(constants=batch.constants)
+          part = _each(lambda one, rows=chosen: minibatch(one, rows), batch)
         state, metrics = step(state, reference, part)
         critic_state, found = critic.update(critic_state, part)
         seen.append(metrics | found)
@@ -112,3 +122,10 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   return Learner(
     lambda reference: start(reference).replace(critic=critic.init(reference)), prepare, update
   )
+
+
+def _each(function, batch):
+  """`function` of a batch, or of each of a dict of them."""
+  if isinstance(batch, dict):
+    return {name: function(one) for name, one in batch.items()}
+  return function(batch)

@@ -78,7 +78,7 @@ def make_learn(
     if method.needs:
       began = time.perf_counter()
       feed_key = jax.random.fold_in(jax.random.fold_in(key, step), _FEED)
-      drawn = feed(drawn, parts.policy.join(reference, state.params), feed_key)
+      drawn = feed(drawn._replace(step=step), parts.policy.join(reference, state.params), feed_key)
       seconds['feed'] = time.perf_counter() - began
     fed = time.perf_counter()
     state, batch = learner.prepare(state, reference, drawn.batch)

@@ -215,18 +215,24 @@ def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> d
 
 
 def _records(parts, drawn: Rollout, batch, count: int):
-  """What samples.jsonl keeps of the first prompts of a step."""
+  """What samples.jsonl keeps of the first prompts of a step; of several batches, the rollouts."""
   count = min(count, len(drawn.problems))
   if not count:
     return []
+  batch = batch['rollouts'] if isinstance(batch, dict) else batch
   first = (batch.completion[:count], batch.rewards[:count], batch.mask[:count])
   completion, rewards, mask = training.sharding.to_hosts(first)
+  given = drawn.given or [''] * count
   # One number a completion: the mean over its tokens where the method's advantages differ by token.
-  advantages = np.broadcast_to(training.sharding.to_hosts(batch.advantages[:count]), mask.shape)
+  # A method that imitates or ranks has none.
+  advantages = np.zeros_like(rewards[..., None])
+  if batch.advantages is not None:
+    advantages = training.sharding.to_hosts(batch.advantages[:count])
+  advantages = np.broadcast_to(advantages, mask.shape)
   advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
   return [
     {
-      'prompt': drawn.problems[p].prompt,
+      'prompt': drawn.problems[p].prompt + given[p],
       'answer': drawn.problems[p].answer,
       'completions': [parts.tokenizer.decode(ids) for ids in completion[p]],
       'rewards': rewards[p].tolist(),

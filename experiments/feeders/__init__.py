@@ -16,8 +16,22 @@ from ml_collections import ConfigDict
 
 from experiments.build import Parts
 from experiments.errors import UserError
+from experiments.feeders.adhint import hinted
 from experiments.feeders.answers import answers
+from experiments.feeders.columns import (
+  category,
+  difference,
+  difficulty,
+  iou,
+  predicted,
+  reward_gap,
+)
+from experiments.feeders.ghpo import hint_stage
 from experiments.feeders.greedy import greedy_rewards
+from experiments.feeders.offline import critiques, traces
+from experiments.feeders.prompts import prompt_confidence
+from experiments.feeders.seele import hint_mask
+from experiments.feeders.worked import demonstrations, expert_logp, reference
 from experiments.rollout import Rollout
 from rljax.types import Method
 
@@ -26,8 +40,34 @@ Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 # What each brings, under the name by which methods ask for it; one may bring several.
 FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'answers': answers,
+  'category': category,
+  'critiques': critiques,
+  'demonstrations': demonstrations,
+  'difference': difference,
+  'difficulty': difficulty,
+  'expert_logp': expert_logp,
   'greedy_rewards': greedy_rewards,
+  'hint_mask': hint_mask,
+  'hint_stage': hint_stage,
+  'hinted': hinted,
+  'iou': iou,
+  'predicted': predicted,
+  'prompt_confidence': prompt_confidence,
+  'reference': reference,
+  'reward_gap': reward_gap,
+  'traces': traces,
 }
+
+# Those that change which completions there are; the others say something of them, and come after.
+_FIRST = (
+  'critiques',
+  'demonstrations',
+  'hint_mask',
+  'hint_stage',
+  'hinted',
+  'reference',
+  'traces',
+)
 
 
 def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
@@ -36,7 +76,7 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
   Args:
     config: the run's configuration.
     parts: of the updates.
-    method: its `needs` are filled in the order of their names.
+    method: its `needs` are filled in the order of their names, new completions first.
 
   Raises:
     UserError: the method needs what nobody here brings.
@@ -49,9 +89,8 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
         f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
         f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
       )
-  feeders = [
-    make(config, parts) for make in dict.fromkeys(FEEDERS[n] for n in sorted(method.needs))
-  ]
+  needs = sorted(method.needs, key=lambda name: (name not in _FIRST, name))
+  feeders = [make(config, parts) for make in dict.fromkeys(FEEDERS[name] for name in needs)]
 
   def feed(rollout, params, key):
     for number, feeder in enumerate(feeders):
