@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -29,4 +30,4 @@ def with_extras(parts: Parts, rollout: Rollout, own: dict[str, Any]) -> Rollout:
     parts.mesh, len(rollout.problems), {k: np.asarray(v) for k, v in own.items()}
   )
   batch = rollout.batch
-  return rollout._replace(batch=batch.replace(extras={**batch.extras, **put}))
+  return rollout._replace(batch=dataclasses.replace(batch, extras={**batch.extras, **put}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,7 +68,8 @@ def fill_behavior(scores: Scores, batch: Batch, written: jax.Array) -> Batch:
   A token that nobody drew has no other; so its importance weight is 1.
   """
   logp = 0.0 if batch.behavior_logp is None else batch.behavior_logp
-  return batch.replace(behavior_logp=jnp.where(written > 0, scores.logp, logp))
+  behavior_logp = jnp.where(written > 0, scores.logp, logp)
+  return dataclasses.replace(batch, behavior_logp=behavior_logp)
 
 
 def beside(parts: Parts, *batches: Batch) -> Batch:

@@ -117,7 +117,7 @@ def test_features_need_a_model_that_gives_activations():
     {'features': {'entropy': size}},
     {'statistics': {'size': size}, 'features': {'size': size}},
   ],
-  ids=str,
+  ids=['logp', 'entropy', 'both'],
 )
 def test_a_name_that_is_taken_is_refused(further):
   with pytest.raises(ValueError, match='would stand for two things'):
