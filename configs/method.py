@@ -21,6 +21,8 @@ def get_config(method='grpo'):
   base.use_method(config, method)
   if method == 'dapo':
     config.rl.refill = 10
+  if method == 'cure':
+    config.rl.group_size = 4  # and three branches of each
   return config
 
 

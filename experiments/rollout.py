@@ -48,10 +48,11 @@ def make_sampler(
 ) -> Callable[..., sampling.Samples]:
   """A jitted sampler `(params, prompt [P, Tp], key, ids [P]) -> Samples` whose rows are sharded.
 
-  The options are those of `sampling.sample`; `in_flight` 0 draws all completions at once.
+  The options are those of `sampling.sample`; `in_flight` 0 draws all completions at once. It takes
+  `limits [P]` as well.
   """
 
-  def draw(params, prompt, key, ids):
+  def draw(params, prompt, key, ids, limits=None):
     return sampling.sample(
       parts.model,
       params,
@@ -62,6 +63,7 @@ def make_sampler(
       eos=parts.tokenizer.stops,
       warp=warp,
       processor=processor,
+      limits=limits,
       in_flight=in_flight or None,
       ids=ids,
     )

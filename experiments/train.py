@@ -243,10 +243,12 @@ def _records(parts, drawn: Rollout, batch, count: int):
   count = min(count, len(drawn.problems))
   if not count:
     return []
-  first = (batch.completion[:count], batch.rewards[:count], batch.mask[:count])
-  completion, rewards, mask = training.sharding.to_hosts(first)
+  fields = (batch.completion, batch.rewards, batch.mask, batch.advantages)
+  if batch.group is not None:  # rows of a prompt stand together, and are as many for each
+    fields = tuple(x.reshape(len(drawn.problems), -1, *x.shape[1:]) for x in fields)
+  completion, rewards, mask, advantages = training.sharding.to_hosts([x[:count] for x in fields])
   # One number a completion: the mean over its tokens where the method's advantages differ by token.
-  advantages = np.broadcast_to(training.sharding.to_hosts(batch.advantages[:count]), mask.shape)
+  advantages = np.broadcast_to(advantages, mask.shape)
   advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
   return [
     {

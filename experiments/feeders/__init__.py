@@ -17,7 +17,14 @@ from ml_collections import ConfigDict
 from experiments.build import Parts
 from experiments.errors import UserError
 from experiments.feeders.answers import answers
+from experiments.feeders.branches import branches
+from experiments.feeders.copies import copies
+from experiments.feeders.cuts import cuts
+from experiments.feeders.episodes import episodes
 from experiments.feeders.greedy import greedy_rewards
+from experiments.feeders.potentials import potentials
+from experiments.feeders.steps import labels
+from experiments.feeders.tree import tree
 from experiments.rollout import Rollout
 from rljax.types import Method
 
@@ -26,7 +33,19 @@ Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 # What each brings, under the name by which methods ask for it; one may bring several.
 FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'answers': answers,
+  'branched': branches,
+  'copies': copies,
+  'cuts': cuts,
   'greedy_rewards': greedy_rewards,
+  'labels': labels,
+  'parent_deviation': tree,
+  'parent_value': tree,
+  'potentials': potentials,
+  'state': episodes,
+  'step': episodes,
+  'step_rewards': episodes,
+  'trajectory': episodes,
+  'values_at_cuts': cuts,
 }
 
 
