@@ -156,11 +156,14 @@ def use_method(config: ConfigDict, name: str, **changes) -> None:
 
 
 def _arguments(factory, changes):
-  """A factory's keyword arguments with their defaults, some of them changed."""
+  """A factory's keyword arguments with their defaults, some of them changed.
+
+  Functions are left out: a configuration is text. The factory has them as defaults.
+  """
   arguments = {
     name: parameter.default
     for name, parameter in inspect.signature(factory).parameters.items()
-    if parameter.default is not inspect.Parameter.empty
+    if parameter.default is not inspect.Parameter.empty and not callable(parameter.default)
   }
   return ConfigDict(arguments | changes)
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.build import Parts
 from experiments.feeders.common import own_problems, with_extras
-from experiments.feeders.rounds import draw_rows, host_batch, padded, prompts_after
+from experiments.feeders.rounds import draw_rows, host_batch, padded, prompts_after, put_rows
 from experiments.feeders.steps import ends_of_steps, rules_of, step_numbers
 from experiments.rollout import make_sampler
 from rljax import advantages, sampling, training
@@ -62,15 +62,13 @@ def potentials(config: ConfigDict, parts: Parts):
       prefixes += [asking(completion[p, g, : end + 1]) for end in found]
       prefixes += [completion[p, g, :0]] * (most - len(found))
     prompt = prompts_after(parts, problems, prefixes, longest)
-    limits = np.where([prefix.size > 0 for prefix in prefixes], tokens, 1).astype(np.int32)
+    limits = np.where([prefix.size > 0 for prefix in prefixes], tokens, 1)
     drawn = draw_rows(parts, sampler, params, prompt, key, limits)
     answers = [parts.tokenizer.encode(problem.answer)[:tokens] for problem in problems]
     answers = np.stack([padded(ids, tokens, -1) for ids in answers])[:, None]
     probes = training.sharding.to_local_rows(drawn.completion)
-    put = training.sharding.from_local_rows(
-      parts.mesh,
-      len(prompt) * jax.process_count(),
-      {'prompt': prompt, 'completion': np.concatenate([probes, answers], axis=1)},
+    put = put_rows(
+      parts, {'prompt': prompt, 'completion': np.concatenate([probes, answers], axis=1)}
     )
     values = training.sharding.to_local_rows(measure(params, Batch(**put)))
     extras = {

@@ -67,7 +67,7 @@ def make_round(
 
   def go_on(params, problems, prefixes, limits, key):
     prompt = prompts_after(parts, problems, prefixes, longest)
-    samples = draw_rows(parts, sampler, params, prompt, key, np.asarray(limits, np.int32))
+    samples = draw_rows(parts, sampler, params, prompt, key, limits)
     completion, logp, truncated = map(training.sharding.to_local_rows, samples)
     judged = verifiers.verify(
       parts.task,
@@ -86,14 +86,20 @@ def make_round(
 
 
 def draw_rows(
-  parts: Parts, sampler, params: Any, prompt: np.ndarray, key: jax.Array, limits=None
+  parts: Parts, sampler, params: Any, prompt: np.ndarray, key: jax.Array, limits: np.ndarray
 ) -> sampling.Samples:
-  """Completions of prompts `[r, 1, W]`, the sampler's by `make_sampler`; all processes call it."""
-  own = {'prompt': prompt} if limits is None else {'prompt': prompt, 'limits': limits}
-  rows = len(prompt) * jax.process_count()
-  put = training.sharding.from_local_rows(parts.mesh, rows, own)
-  ids = jnp.arange(rows, dtype=jnp.int32)
-  return sampler(params, put['prompt'][:, 0], key, ids, put.get('limits'))
+  """Completions of prompts `[r, 1, W]` of at most `limits [r]` tokens; all processes call it."""
+  put = put_rows(parts, {'prompt': prompt, 'limits': np.asarray(limits, np.int32)})
+  ids = jnp.arange(len(put['prompt']), dtype=jnp.int32)
+  return sampler(params, put['prompt'][:, 0], key, ids, put['limits'])
+
+
+def put_rows(parts: Parts, own: Any) -> Any:
+  """Arrays on the mesh, from a tree of those of this process; every process gives as many rows."""
+  shards = training.sharding.row_shards(parts.mesh)
+  held = len(training.sharding.local_rows(parts.mesh, shards))
+  rows = len(jax.tree.leaves(own)[0]) // held * shards
+  return training.sharding.from_local_rows(parts.mesh, rows, own)
 
 
 def prompts_after(
@@ -137,7 +143,7 @@ def with_rows(
   rows = jax.tree.map(
     lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), (own | {'group': group}, extras)
   )
-  fields, extras = training.sharding.from_local_rows(parts.mesh, count * size, rows)
+  fields, extras = put_rows(parts, rows)
   batch = Batch(**fields, group_shape=(count, size), extras=extras)
   return rollout._replace(batch=batch)
 
