@@ -12,7 +12,7 @@ from rljax.types import Method
 
 
 def get_config(method='grpo'):
-  names = [name for name in dir(methods) if _builds_method(getattr(methods, name))]
+  names = method_names()
   if method not in names:
     near = difflib.get_close_matches(method, names, 1)
     hint = f'Did you mean {near[0]!r}? ' if near else ''
@@ -24,6 +24,11 @@ def get_config(method='grpo'):
   if method == 'cure':
     config.rl.group_size = 4  # and three branches of each
   return config
+
+
+def method_names() -> list[str]:
+  """All that `rljax.methods` offers by name."""
+  return [name for name in dir(methods) if _builds_method(getattr(methods, name))]
 
 
 def _builds_method(factory):

@@ -197,6 +197,16 @@ def method(config: ConfigDict) -> Method:
   return built
 
 
+def reads(config: ConfigDict, method: Method) -> tuple[str, ...]:
+  """What is scored with the policy before the updates of a rollout batch.
+
+  That is what the method reads, and where a batch is used for several updates the log-probability
+  from which the policy moves away. Empty: the policy is not scored before.
+  """
+  several = config.rl.epochs * config.rl.minibatches > 1
+  return tuple(dict.fromkeys((*method.reads, *(('logp',) if several else ()))))
+
+
 def optimizer(config: ConfigDict, steps: int, specs: Any) -> optax.GradientTransformation:
   """The optimizer of a phase of `steps` updates, from its `optimizer` section.
 

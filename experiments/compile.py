@@ -132,7 +132,12 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
   method = build.method(config)
   updates = rl.steps * rl.epochs * rl.minibatches
   tx = build.optimizer(rl.optimizer, updates, plan.model.specs)
-  score = training.make_score(plan.model, temperature=rl.temperature)
+  score = training.make_score(
+    plan.model,
+    temperature=rl.temperature,
+    statistics=method.statistics,
+    features=method.features,
+  )
   shapes = jax.eval_shape(lambda params: training.init_state(params, tx, method), plan.params)
   where = sharding.like_params(
     shapes, plan.params, sharding.params(plan.model.specs, plan.mesh), plan.mesh
@@ -140,7 +145,7 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
   state = jax.tree.map(_abstract, shapes, where)
   rows = (rl.prompts // rl.minibatches, rl.group_size)
 
-  def batch():
+  def batch(params):
     tokens = jnp.zeros((*rows, rl.max_new_tokens), jnp.int32)
     numbers, logp = jnp.zeros(rows), jnp.zeros(tokens.shape)
     made = Batch(
@@ -150,13 +155,15 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
       rewards=numbers,
       truncated=numbers,
       behavior_logp=logp,
-      old_logp=logp if rl.epochs * rl.minibatches > 1 else None,
       ref_logp=logp,
       extras={'correct': numbers},
     )
+    reads = build.reads(config, method)
+    if reads:
+      made = training.fill_reads(reads, score(params, made), made)
     return method.prepare(method.init(), made)[1]
 
-  made = jax.eval_shape(batch)
+  made = jax.eval_shape(batch, plan.params)
   constants = jax.tree.map(lambda x: _abstract(x, sharding.replicated(plan.mesh)), made.constants)
   made = jax.tree.map(
     lambda x: _abstract(x, sharding.rows(plan.mesh)), made.replace(constants={})

@@ -77,7 +77,8 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
 
   # Every prompt is computed once for its completions.
   forward = rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt))
-  scored = 1 + (rl.epochs * rl.minibatches > 1)  # the reference, and the policy before its updates
+  # The reference, and the policy before its updates.
+  scored = 1 + bool(build.reads(config, build.method(config)))
   return {
     'sample': forward,
     'score': scored * forward,

@@ -40,7 +40,13 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
   rl, mesh, policy = config.rl, parts.mesh, parts.policy
   updates = rl.epochs * rl.minibatches
   tx = build.optimizer(rl.optimizer, rl.steps * updates, policy.specs)
-  score = training.make_score(parts.model, temperature=rl.temperature)
+  score = training.make_score(
+    parts.model,
+    temperature=rl.temperature,
+    statistics=method.statistics,
+    features=method.features,
+  )
+  reads = build.reads(config, method)
   trained_sharding = training.sharding.params(policy.specs, mesh)
 
   def init(reference):
@@ -53,8 +59,9 @@ def make_learner(config: ConfigDict, parts: build.Parts, method: Method) -> Lear
 
   @jax.jit
   def score_and_prepare(trained, reference, method_state, batch):
-    if updates > 1:
-      batch = batch.replace(old_logp=score(policy.join(reference, trained), batch).logp)
+    if reads:
+      before = score(policy.join(reference, trained), batch)
+      batch = training.fill_reads(reads, before, batch)
     batch = batch.replace(ref_logp=score(reference, batch).logp)
     return method.prepare(method_state, batch)
 

@@ -61,7 +61,11 @@ class Batch:
 
 @flax.struct.dataclass
 class Scores:
-  """What the policy being trained says of a batch, differentiable; all `[*N, T]`."""
+  """What the policy being trained says of a batch, differentiable; all `[*N, T]`.
+
+  `extras` holds a method's statistics and features by name; a feature has no gradient and is
+  `[*N, ...]`.
+  """
 
   logp: jax.Array
   entropy: jax.Array | None = None
@@ -97,11 +101,15 @@ class Method(NamedTuple):
     statistics: further numbers per token from the policy's logits that the terms read as
       `scores.extras`: `(logits [C, V], targets [C]) -> [C]` by name, from `rljax.vocabulary`.
     reads: what `prepare` reads of the policy before its update: 'logp', 'entropy' or a name of
-      `statistics`; it is found in `batch.extras` as 'old_entropy' and so on, and as `old_logp`.
+      `statistics` or `features`; it is found in `batch.extras` as 'old_entropy' and so on, and as
+      `old_logp`.
     needs: what `prepare` reads in `batch.extras` beside that and `correct`; a rollout brings it.
     critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
       an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
       what it says now is `scores.values`. Empty: there is none.
+    features: numbers per completion from the policy's activations before the head, found where
+      the statistics are: `(x [T, D], real [T]) -> [...]` by name, called on one completion at a
+      time. Row t of `x` is what token t was predicted from, float32, and 0 where `real` is.
   """
 
   init: Callable[[], Any]
@@ -112,3 +120,4 @@ class Method(NamedTuple):
   reads: tuple[str, ...] = ()
   needs: tuple[str, ...] = ()
   critic: Mapping[str, Term] = MappingProxyType({})
+  features: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType({})

@@ -22,3 +22,4 @@ bench memory --phases=update --model=wide
 bench sampler --workload.min_new_tokens=8
 bench update --workload.min_new_tokens=8 --workload.bucket=32
 bench compile_time
+bench methods

@@ -195,9 +195,20 @@ def rates(work: Mapping[str, float], seconds: float) -> dict[str, float]:
   return found
 
 
-def main(benchmark: str, measure: Callable[[], dict[str, Any]]) -> None:
-  """Parses the command line, measures and prints one JSON line."""
-  _define_flags()
+def main(
+  benchmark: str,
+  measure: Callable[[], dict[str, Any] | Iterator[dict[str, Any]]],
+  *,
+  model: str = 'shared',
+) -> None:
+  """Parses the command line, measures and prints one JSON line, or one for each of several results.
+
+  Args:
+    benchmark: its name.
+    measure: gives a result, or yields them.
+    model: the workload to start from where the command line names none.
+  """
+  _define_flags(model)
 
   def parse(argv):
     # The workload that is overridden depends on another flag.
@@ -208,19 +219,20 @@ def main(benchmark: str, measure: Callable[[], dict[str, Any]]) -> None:
   def run(rest):
     if rest[1:]:
       sys.exit(f'Unexpected argument {rest[1]!r}; options look like --name=value.')
+    settings = {'benchmark': benchmark, 'model': FLAGS.model, 'repeats': FLAGS.repeats}
     try:
-      result = measure()
+      found = measure()
+      for result in [found] if isinstance(found, dict) else found:
+        line = {**settings, **result, 'workload': FLAGS.workload.to_dict()}
+        print(json.dumps(_rounded(line)), flush=True)
     except Failed as error:
       sys.exit(str(error))
-    settings = {'benchmark': benchmark, 'model': FLAGS.model, 'repeats': FLAGS.repeats}
-    line = {**settings, **result, 'workload': FLAGS.workload.to_dict()}
-    print(json.dumps(_rounded(line)))
 
   app.run(run, flags_parser=parse)
 
 
-def _define_flags():
-  flags.DEFINE_enum('model', 'shared', list(MODELS), 'Workload to start from.')
+def _define_flags(model):
+  flags.DEFINE_enum('model', model, list(MODELS), 'Workload to start from.')
   flags.DEFINE_enum('vs', None, list(PEERS), 'Peer to measure in the same run.')
   flags.DEFINE_string('peer_python', None, 'Interpreter that has the peer.')
   flags.DEFINE_integer('repeats', 5, 'Repeats that count.', lower_bound=1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rljax import aggregation, methods, models, sampling, training
-from rljax.types import Batch, Method
+from rljax.types import Batch, Method, Scores
 
 
 def decoder(w: Any) -> models.Model:
@@ -102,11 +102,24 @@ def packed(w: Any, batch: Batch) -> Batch:
   return training.pack_completions(batch, w.bucket) if w.bucket else batch
 
 
+def scorer(w: Any, model: models.Model, method: Method) -> Callable[..., Scores]:
+  """`(params, batch) -> Scores` with all that a method reads."""
+  return training.make_score(
+    model,
+    temperature=w.temperature,
+    statistics=method.statistics,
+    features=method.features,
+  )
+
+
 def preparation(w: Any, model: models.Model, method: Method) -> Callable[..., Batch]:
   """Jitted `(reference, batch) -> batch`: reference scores if they are read, then `prepare`."""
-  score = training.make_score(model, temperature=w.temperature)
+  score = scorer(w, model, method)
 
   def prepare(reference, batch):
+    # Before the first update the policy is its own reference.
+    if method.reads:
+      batch = training.fill_reads(method.reads, score(reference, batch), batch)
     if w.beta:
       batch = batch.replace(ref_logp=score(reference, batch).logp)
     return method.prepare(method.init(), batch)[1]
@@ -116,7 +129,7 @@ def preparation(w: Any, model: models.Model, method: Method) -> Callable[..., Ba
 
 def train_step(w: Any, model: models.Model, method: Method):
   """Jitted `(state, batch) -> (state, metrics)`; the state is donated."""
-  score = training.make_score(model, temperature=w.temperature)
+  score = scorer(w, model, method)
   step = training.make_train_step(score, method, optimizer(w), w.microbatches)
   return jax.jit(step, donate_argnums=0)
 

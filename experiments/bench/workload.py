@@ -101,4 +101,32 @@ def tiny() -> ConfigDict:
   return config
 
 
-MODELS = {'shared': shared, 'qwen2.5-0.5b': qwen2_5_0_5b, 'wide': wide, 'tiny': tiny}
+def quickstart() -> ConfigDict:
+  """The main job's model and batch, with the sizes of `configs/quickstart.py`."""
+  from configs import quickstart as job
+  from rljax import data
+
+  config, run = shared(), job.get_config()
+  task = data.get_task(run.task, **run.task_kwargs)
+  tokenizer = data.CharTokenizer(task.alphabet)
+  for name in config.model:
+    if name != 'vocab_size':
+      config.model[name] = run.model[name]
+  config.model.vocab_size = tokenizer.vocab_size
+  config.prompts = run.rl.prompts
+  config.group_size = run.rl.group_size
+  config.prompt_length = tokenizer.max_tokens(task.max_prompt)
+  config.max_new_tokens = run.rl.max_new_tokens
+  config.min_new_tokens = config.max_new_tokens // 4
+  config.learning_rate = run.rl.optimizer.learning_rate
+  config.microbatches = run.rl.microbatches
+  return config
+
+
+MODELS = {
+  'shared': shared,
+  'quickstart': quickstart,
+  'qwen2.5-0.5b': qwen2_5_0_5b,
+  'wide': wide,
+  'tiny': tiny,
+}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 
-from rljax.types import Batch, Method, Term
+from rljax.types import Batch, Method, Scores, Term
 
 
 def stateless(prepare: Callable[[Batch], Batch], **terms: Term) -> Method:
@@ -51,20 +51,63 @@ def with_keep(keep: Callable[[Batch], jax.Array], method: Method) -> Method:
 def together(**methods: Method) -> Method:
   """Several methods at once, each on its own batch: batches and scores are dicts by the same names.
 
-  Terms are named `<method>_<term>`. For rollouts with demonstrations, or several tasks.
+  Terms, statistics and features are named `<method>_<name>`, so that one scorer serves all batches:
+  `{name: score(params, batch) for name, batch in batches.items()}`. Each method finds its own under
+  the names that it gave them. For rollouts with demonstrations, or several tasks.
+
+  Raises:
+    ValueError: two of the joined names are the same.
   """
+
+  def joined(field, change=lambda name, each: each):
+    found = {}
+    for name, method in methods.items():
+      for key, each in getattr(method, field).items():
+        if f'{name}_{key}' in found:
+          raise ValueError(f'Two {field} would be called {name}_{key}; choose other names.')
+        found[f'{name}_{key}'] = change(name, each)
+    return found
+
+  statistics, features = joined('statistics'), joined('features')
+  clash = sorted(statistics.keys() & features.keys())
+  if clash:
+    raise ValueError(f'{clash} would be statistics and features at once; choose other names.')
+  everyones = statistics.keys() | features.keys()
+  own = {name: (*method.statistics, *method.features) for name, method in methods.items()}
+
+  def scored(name, scores):
+    """The scores of one method, whose statistics have the names that it gave them."""
+
+    def rename(each):
+      rest = {key: x for key, x in each.extras.items() if key not in everyones}
+      return each.replace(extras=rest | {key: each.extras[f'{name}_{key}'] for key in own[name]})
+
+    # Itself a dict where a method is made of several.
+    return jax.tree.map(rename, scores[name], is_leaf=lambda x: isinstance(x, Scores))
+
+  def before(name, batches):
+    """The batch of one method, with what it reads of the policy under the names that it gave."""
+    filled = {f'old_{key}' for key in everyones}
+    names = {f'old_{name}_{key}': f'old_{key}' for key in own[name]}
+
+    def rename(batch):
+      rest = {key: x for key, x in batch.extras.items() if key not in filled}
+      mine = {new: batch.extras[key] for key, new in names.items() if key in batch.extras}
+      return batch.replace(extras=rest | mine)
+
+    return jax.tree.map(rename, batches[name], is_leaf=lambda x: isinstance(x, Batch))
 
   def init():
     return {name: method.init() for name, method in methods.items()}
 
   def prepare(state, batches):
-    pairs = {name: m.prepare(state[name], batches[name]) for name, m in methods.items()}
+    pairs = {name: m.prepare(state[name], before(name, batches)) for name, m in methods.items()}
     return {n: p[0] for n, p in pairs.items()}, {n: p[1] for n, p in pairs.items()}
 
   def lift(name, term):
     coef = term.coef
     return Term(
-      lambda scores, batches: term.value(scores[name], batches[name]),
+      lambda scores, batches: term.value(scored(name, scores), batches[name]),
       lambda batches: term.weights(batches[name]),
       (lambda batches: coef(batches[name])) if callable(coef) else coef,
     )
@@ -73,13 +116,25 @@ def together(**methods: Method) -> Method:
     state, batches = dict(state), dict(batches)
     for name, method in methods.items():
       if method.measure is not None:
-        state[name], batches[name] = method.measure(state[name], scores[name], batches[name])
+        state[name], batches[name] = method.measure(
+          state[name], scored(name, scores), batches[name]
+        )
     return state, batches
 
-  terms = {
-    f'{name}_{key}': lift(name, term)
+  reads = [
+    f'{name}_{key}' if key in own[name] else key
     for name, method in methods.items()
-    for key, term in method.terms.items()
-  }
+    for key in method.reads
+  ]
   any_measure = any(method.measure is not None for method in methods.values())
-  return Method(init, prepare, terms, measure if any_measure else None)
+  return Method(
+    init,
+    prepare,
+    joined('terms', lift),
+    measure if any_measure else None,
+    statistics=statistics,
+    reads=tuple(dict.fromkeys(reads)),
+    needs=tuple(dict.fromkeys(key for method in methods.values() for key in method.needs)),
+    critic=joined('critic', lift),
+    features=features,
+  )

@@ -3,6 +3,7 @@
 from rljax.training import head as head
 from rljax.training import optimizers as optimizers
 from rljax.training import sharding as sharding
+from rljax.training.loss import fill_reads as fill_reads
 from rljax.training.loss import total as total
 from rljax.training.loss import weigh as weigh
 from rljax.training.packing import pack_completions as pack_completions

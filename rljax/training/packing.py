@@ -99,6 +99,13 @@ def unpack(x: jax.Array, batch: Batch) -> jax.Array:
   return put(empty, places, x.reshape(prompts, -1)).reshape(batch.completion.shape)
 
 
+def places(batch: Batch) -> jax.Array:
+  """Where each token `[P, G, T]` stands among the S * W of its prompt; 0 where there is none."""
+  packing = batch.extras['packing']
+  slots = jnp.arange(packing[0].size, dtype=packing.dtype).reshape(packing.shape[1:])
+  return unpack(jnp.broadcast_to(slots, packing.shape), batch)
+
+
 @jax.jit
 def _lengths(completion):
   return jnp.sum(completion >= 0, axis=-1)

@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from rljax.models.decoder import Model, token_positions
-from rljax.training import head
-from rljax.training.packing import packed_tokens, unpack
+from rljax.training import activations, head
+from rljax.training.packing import packed_tokens, places, unpack
 from rljax.types import Batch, Scores
 
 
@@ -18,6 +18,7 @@ def make_score(
   *,
   temperature: float = 1.0,
   statistics: Mapping[str, head.Statistic] | None = None,
+  features: Mapping[str, activations.Feature] | None = None,
   chunk: int = 0,
 ) -> Callable[[Any, Batch], Scores]:
   """A scorer `(params, batch) -> Scores` for both layouts of a batch.
@@ -31,6 +32,10 @@ def make_score(
     temperature: the sampler's; log-probabilities and entropies are of the distribution drawn from.
     statistics: further numbers per token that a method reads, which become `Scores.extras`:
       `(logits [C, V], targets [C]) -> [C]` by name, from tempered logits.
+    features: numbers per completion from the activations before the head, which become
+      `Scores.extras` too, without gradient: `(x [T, D], real [T]) -> [...]` by name, one completion
+      at a time. Row t of `x` is what token t was predicted from, so the first is of the prompt's
+      end; it is float32, and 0 where `real` is.
     chunk: tokens whose logits exist at a time; 0: `head.chunk_size` of the vocabulary.
 
   Returns:
@@ -38,11 +43,25 @@ def make_score(
     Entropy is that of the distribution from which the token at the same place was drawn, in nats.
 
   Raises:
-    ValueError: if `temperature` is not positive.
+    ValueError: if `temperature` is not positive, a name is taken, or there are features of a model
+      that offers `apply` alone.
   """
   if temperature <= 0:
     raise ValueError(f'temperature is {temperature}; it must be positive.')
-  wanted = {'logp': head.logp, 'entropy': head.entropy, **(statistics or {})}
+  always = {'logp': head.logp, 'entropy': head.entropy}
+  statistics, features = statistics or {}, features or {}
+  taken = (always.keys() | features.keys()) & statistics.keys() | always.keys() & features.keys()
+  if taken:
+    raise ValueError(
+      f'{sorted(taken)} would stand for two things; log-probability and entropy are always there, '
+      'and statistics and features share the names of Scores.extras.'
+    )
+  if features and model.features is None:
+    raise ValueError(
+      f'{sorted(features)} need model.features, the activations before the head; this model offers '
+      'apply alone.'
+    )
+  wanted = always | dict(statistics)
 
   def unembed(params, x):
     logits = x if model.unembed is None else model.unembed(params, x)
@@ -51,6 +70,12 @@ def make_score(
   def per_token(params, x, targets):
     return head.per_token(unembed, params, x, targets, wanted, chunk=chunk)
 
+  def of_completions(x, batch, real):
+    rows = (x, real.astype(jnp.float32))
+    if 'packing' in batch.extras:
+      rows = (*rows, places(batch))
+    return model.by_rows(lambda _, *rows: activations.per_completion(features, *rows))((), *rows)
+
   def score(params, batch):
     if 'packing' in batch.extras:
       x, targets = _packed(model, params, batch)
@@ -58,9 +83,12 @@ def make_score(
       found = {name: unpack(a, batch) for name, a in found.items()}
     else:
       make = _shared if _can_share(model, batch) else _plain
-      found = model.by_rows(per_token)(params, make(model, params, batch), batch.completion)
+      x = make(model, params, batch)
+      found = model.by_rows(per_token)(params, x, batch.completion)
     real = batch.completion >= 0
     found = {name: jnp.where(real, a, 0.0) for name, a in found.items()}
+    if features:
+      found |= of_completions(x, batch, real)
     return Scores(logp=found.pop('logp'), entropy=found.pop('entropy'), extras=found)
 
   return score

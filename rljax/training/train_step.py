@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rljax import aggregation, divergences
-from rljax.training.loss import total, weigh
+from rljax.training.loss import lacking_explained, total, weigh
 from rljax.types import Batch, Method, Scores
 
 
@@ -74,7 +74,8 @@ def make_train_step(
     if method.measure is not None:
       parts = jax.lax.map(lambda rows: score(state.params, rows), cut(batch, num_microbatches))
       scores = jax.lax.stop_gradient(_glue(parts))
-      method_state, batch = method.measure(method_state, scores, batch)
+      with lacking_explained(method):
+        method_state, batch = method.measure(method_state, scores, batch)
     weights = weigh(method, batch)
     tokens = jax.tree.map(aggregation.token_mean, batch, is_leaf=_is_batch)
 

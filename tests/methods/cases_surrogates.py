@@ -39,8 +39,9 @@ def sapo(p, tau_pos=1.0, tau_neg=1.05):
     del logp
     tau = tau_pos if a > 0 else tau_neg
     ratio = math.exp(max(-20.0, min(20.0, d)))
-    gate = 1 / (1 + math.exp(-min(tau * (ratio - 1), 700.0)))
-    slope = -a * 4 * gate * (1 - gate) * ratio * (abs(d) <= 20)
+    x = min(tau * (ratio - 1), 700.0)
+    gate, rest = 1 / (1 + math.exp(-x)), 1 / (1 + math.exp(x))
+    slope = -a * 4 * gate * rest * ratio * (abs(d) <= 20)
     return -a * 4 / tau * gate, slope
 
   advantages = loops.group_advantages(p, p['rewards'], 'grpo')
@@ -78,7 +79,8 @@ def signed(p, right, wrong, kept):
   """PPO on `right` or `wrong` by correctness; only sequences whose correctness is in `kept`."""
   keep = np.ones(len(p['correct'])) if p['keep'] is None else np.array(p['keep'])
   advantages = np.zeros(p['mask'].shape)
-  for i, correct in enumerate(p['correct']):
+  for i, (correct, truncated) in enumerate(zip(p['correct'], p['truncated'], strict=True)):
+    correct = 0 if truncated else correct
     advantages[i] = right if correct == 1 else wrong
     keep[i] = keep[i] * (correct in kept)
   w = loops.weights({**p, 'keep': keep}, 'token_mean')

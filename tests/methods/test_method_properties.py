@@ -20,8 +20,11 @@ from hypothesis.extra import numpy as hnp
 from rljax import training
 from rljax.training.train_step import cut
 
+pytestmark = pytest.mark.slow
+
 P, G = 4, 4
-every_method = pytest.mark.parametrize('name', all_cases())
+# By method and not by test, so that a worker compiles a method once.
+every_method = pytest.mark.parametrize('name', all_cases(), scope='module')
 
 
 def start(name, seed=0, keep=True, layout=None):
@@ -175,7 +178,8 @@ def test_both_layouts_agree(name):
 
 
 @every_method
-def test_cutting_into_microbatches_changes_nothing(name):
+@pytest.mark.parametrize('parts', [4, pytest.param(2, marks=pytest.mark.nightly)])
+def test_cutting_into_microbatches_changes_nothing(name, parts):
   scores, batch = start(name, seed=3)
   case = all_cases()[name]
   if batch.group is not None:
@@ -186,20 +190,21 @@ def test_cutting_into_microbatches_changes_nothing(name):
     _, batch = case.method.measure(state, scores, batch)
   weights = training.weigh(case.method, batch)
   slope = jax.jit(
-    jax.value_and_grad(lambda s, b, w: training.total(case.method, s, b, w), has_aux=True)
+    jax.value_and_grad(lambda s, b, w: training.total(case.method, s, b, w), has_aux=True),
+    compiler_options={'xla_backend_optimization_level': 0},
   )
-  for parts in (2, 4):
-    pieces = cut((scores, weights), parts), cut(batch, parts)
-    found, slopes = 0.0, []
-    for i in range(parts):
-      (s, w), b = jax.tree.map(lambda x, i=i: x[i], pieces)
-      (value, _), g = slope(s, b, w)
-      found, slopes = found + value, [*slopes, g]
-    whole = jax.tree.map(lambda *x: jnp.stack(x, 1).reshape(batch.mask.shape), *slopes)
-    assert_near(whole, gradient)
-    assert_near(found, loss, scale=1.0)
+  pieces = cut((scores, weights), parts), cut(batch, parts)
+  found, slopes = 0.0, []
+  for i in range(parts):
+    (s, w), b = jax.tree.map(lambda x, i=i: x[i], pieces)
+    (value, _), g = slope(s, b, w)
+    found, slopes = found + value, [*slopes, g]
+  whole = jax.tree.map(lambda *x: jnp.stack(x, 1).reshape(batch.mask.shape), *slopes)
+  assert_near(whole, gradient)
+  assert_near(found, loss, scale=1.0)
 
 
+@pytest.mark.nightly
 @every_method
 def test_one_trace_serves_all_batches_of_a_shape_and_vmap_works(name):
   method, traces = all_cases()[name].method, []
@@ -219,6 +224,7 @@ def test_one_trace_serves_all_batches_of_a_shape_and_vmap_works(name):
     assert_near(jax.tree.map(lambda x, i=i: x[i], found[1]), alone[1])
 
 
+@pytest.mark.nightly
 @every_method
 def test_jit_changes_nothing(name):
   scores, batch = start(name, seed=1)

@@ -118,8 +118,11 @@ def even(prompts: list[str], completions: list[str], **_) -> list[float]:
   return [sum(word % 2 == 0 for word in each) / len(each) for each in words]
 
 
-def learner(w: dict[str, Any]) -> grpo_learner.GRPOLearner:
-  """Its GRPO learner with everything on one device and one update a batch."""
+def learner(w: dict[str, Any], **algorithm: Any) -> grpo_learner.GRPOLearner:
+  """Its GRPO learner with everything on one device and one update a batch.
+
+  `algorithm` changes its GRPOConfig.
+  """
   where = mesh()
   roles = (rl_cluster.Role.ACTOR, rl_cluster.Role.REFERENCE, rl_cluster.Role.ROLLOUT)
   cluster = rl_cluster.RLCluster(
@@ -143,9 +146,8 @@ def learner(w: dict[str, Any]) -> grpo_learner.GRPOLearner:
       ),
     ),
   )
-  config = grpo_learner.GRPOConfig(
-    num_generations=w['group_size'], num_iterations=1, beta=w['beta'], epsilon=0.2
-  )
+  settings = {'num_iterations': 1, 'beta': w['beta'], 'epsilon': 0.2} | algorithm
+  config = grpo_learner.GRPOConfig(num_generations=w['group_size'], **settings)
   return grpo_learner.GRPOLearner(rl_cluster=cluster, algo_config=config, reward_fns=even)
 
 

@@ -1,0 +1,277 @@
+"""What a method costs beside GRPO: `python -m experiments.bench.methods [--methods=gspo,dapo]`.
+
+One JSON line for each method of `rljax.methods` that builds with its defaults: the quickstart's
+train step with it against the one with `grpo`, repeat by repeat in turn in one process, and the
+median of their ratios. A method with `measure` scores the batch once more in every step. What the
+rollout does not give, a method finds in `batch.extras`: plausible numbers from `FEED`. Of a method
+that cannot be built or fed, the line says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from configs.method import method_names
+from experiments.bench import harness, library, worker
+from rljax import methods, training
+from rljax.types import Batch, Method
+
+FLAGS = flags.FLAGS
+
+
+class Unfit(Exception):
+  """A method that cannot be built or fed; the message says why."""
+
+
+def unit(rng, shape, length):
+  """Numbers in [0, 1) a completion."""
+  del length
+  return rng.random(shape)
+
+
+def bit(rng, shape, length):
+  """0 or 1 a completion."""
+  del length
+  return rng.integers(0, 2, shape).astype(np.float32)
+
+
+def unit_per_token(rng, shape, length):
+  """Numbers in [0, 1) a token."""
+  return rng.random((*shape, length))
+
+
+def bit_per_token(rng, shape, length):
+  """0 or 1 a token."""
+  return rng.integers(0, 2, (*shape, length)).astype(np.float32)
+
+
+def logp_per_token(rng, shape, length):
+  """Log-probabilities a token."""
+  return -rng.exponential(1.0, (*shape, length))
+
+
+def several(count: int) -> Callable[..., np.ndarray]:
+  """So many numbers in [0, 1) a completion."""
+  return lambda rng, shape, length: rng.random((*shape, count))
+
+
+def label(count: int) -> Callable[..., np.ndarray]:
+  """One of so many whole numbers a completion."""
+  return lambda rng, shape, length: rng.integers(0, count, shape)
+
+
+def steps_of_tokens(rng, shape, length):
+  """The step of each token, the first of `STEPS` to the last."""
+  del rng
+  return np.broadcast_to(np.arange(length) * STEPS // length, (*shape, length))
+
+
+STEPS = 4  # of a completion
+
+# What methods read in `batch.extras`, by name: `(generator, N, T) -> array`.
+FEED: dict[str, Callable[..., np.ndarray]] = {
+  'answers': label(4),
+  'category': label(2),
+  'copies': lambda rng, shape, length: np.ones(shape),
+  'cuts': bit_per_token,
+  'difference': unit,
+  'difficulty': unit,
+  'expert_logp': logp_per_token,
+  'greedy_rewards': unit,
+  'has_expert': bit,
+  'hint_mask': bit_per_token,
+  'hinted': bit,
+  'iou': unit,
+  'labels': several(STEPS),
+  'num_steps': lambda rng, shape, length: np.full(shape, STEPS),
+  'old_values': unit_per_token,
+  'parent_deviation': unit,
+  'parent_value': unit,
+  'potentials': several(STEPS),
+  'predicted': unit,
+  'prompt_confidence': unit,
+  'rank_dynamics': several(3),
+  'reference': bit,
+  'reward_gap': unit,
+  'state': label(4),
+  'step': label(STEPS),
+  'step_id': steps_of_tokens,
+  'step_rewards': unit,
+  'trajectory': label(4),
+  'values_at_cuts': unit_per_token,
+}
+
+
+def build_method(w: Any, name: str) -> Method:
+  """The method with its defaults; sizes that the run fixes are the workload's."""
+  factory = getattr(methods, name)
+  sizes = {'max_length': w.max_new_tokens, 'overlong_buffer': w.max_new_tokens // 4}
+  known = inspect.signature(factory).parameters
+  try:
+    return factory(**{key: size for key, size in sizes.items() if key in known})
+  except (TypeError, ValueError) as error:
+    raise Unfit(f'It does not build with its defaults: {error}') from error
+
+
+def judged(w: Any) -> Batch:
+  """A rollout with rewards of 0 and 1, correctness and the reference's scores."""
+  batch = library.rollout(w)
+  right = np.random.default_rng(w.seed).random(batch.rewards.shape) < 0.6
+  correct = jnp.asarray(right, jnp.float32)
+  return dataclasses.replace(
+    batch, rewards=correct, ref_logp=batch.behavior_logp - 0.1, extras={'correct': correct}
+  )
+
+
+def layouts(w: Any) -> Iterator[tuple[str, Batch]]:
+  """The same rollout as groups, as rows and as pairs of completions."""
+  batch = judged(w)
+  yield 'groups', batch
+  prompts, size = batch.rewards.shape
+  lead = prompts * size
+
+  def shaped(*shape):
+    arrays = batch.replace(prompt=None)
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), arrays)
+
+  repeated = jnp.repeat(batch.prompt[:, 0], size, axis=0)
+  group = jnp.repeat(jnp.arange(prompts, dtype=jnp.int32), size)
+  yield 'rows', shaped(lead).replace(prompt=repeated, group=group, group_shape=(prompts, size))
+  if size > 2 and not size % 2:
+    yield 'pairs', shaped(lead // 2, 2).replace(prompt=repeated[::2, None])
+
+
+class Program(NamedTuple):
+  """A train step that is ready to run.
+
+  Attributes:
+    layout: of its batch.
+    extras: what the batch was given for the method.
+    step: `() -> seconds` of one step.
+  """
+
+  layout: str
+  extras: list[str]
+  step: Callable[[], float]
+
+
+def make_program(w: Any, model: Any, params: Any, method: Method, layout: str) -> Program:
+  """The jitted train step of a method on a batch of a layout; raises Unfit."""
+  prepare = library.preparation(w, model, method)
+  batch, fed = feed(w, model, params, method, dict(layouts(w))[layout])
+  batch = jax.block_until_ready(prepare(params, batch))
+  step = library.train_step(w, model, method)
+  state = training.init_state(jax.tree.map(jnp.copy, params), library.optimizer(w), method)
+
+  def run():
+    nonlocal state
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state, batch))
+    return time.perf_counter() - start
+
+  return Program(layout, fed, run)
+
+
+def feed(w: Any, model: Any, params: Any, method: Method, batch: Batch) -> tuple[Batch, list[str]]:
+  """The batch with the extras that the method asks for, and their names; raises Unfit.
+
+  A method says what it lacks in its error, so it is traced until there is none.
+  """
+  prepare, step = library.preparation(w, model, method), library.train_step(w, model, method)
+  rng, fed = np.random.default_rng(w.seed), []
+  while True:
+    try:
+      prepared = jax.eval_shape(prepare, params, batch)
+      state = jax.eval_shape(lambda p: training.init_state(p, library.optimizer(w), method), params)
+      jax.eval_shape(step, state, prepared)
+    except Exception as error:
+      asked = re.search(r"batch\.extras\[['\"](\w+)['\"]\]", str(error))
+      name = asked.group(1) if asked else error.args[0] if isinstance(error, KeyError) else None
+      if name not in FEED or name in fed:
+        raise Unfit(_first_line(error)) from error
+      fed.append(name)
+      made = FEED[name](rng, batch.rewards.shape, batch.mask.shape[-1])
+      array = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
+      batch = dataclasses.replace(batch, extras=batch.extras | {name: array})
+    else:
+      return batch, fed
+
+
+def fitting(w: Any, model: Any, params: Any, method: Method) -> Program:
+  """The program of a method in the first layout that it takes; raises Unfit with its reasons."""
+  reasons = {}
+  for layout, _ in layouts(w):
+    try:
+      return make_program(w, model, params, method, layout)
+    except Unfit as error:
+      reasons[layout] = str(error)
+  first, *others = reasons.values()
+  alike = all(reason == first for reason in others)
+  raise Unfit(first if alike else '; '.join(f'{k}: {v}' for k, v in reasons.items()))
+
+
+def in_turn(
+  first: Program, second: Program, *, repeats: int, warmup: int
+) -> tuple[list[float], list[float]]:
+  """Seconds of both, taken in turn after each was compiled and warmed up."""
+  for _ in range(1 + warmup):
+    first.step()
+    second.step()
+  pairs = [(first.step(), second.step()) for _ in range(repeats)]
+  return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def measure() -> Iterator[dict[str, Any]]:
+  """A result for each method, as it is found."""
+  w = FLAGS.workload
+  about = {'device': worker.device(), 'jax': jax.__version__}
+  model = library.decoder(w)
+  params = library.parameters(w, model)
+  grpo: dict[str, Program] = {}
+  unknown = sorted(set(FLAGS.methods) - set(method_names()))
+  if unknown:
+    raise harness.Failed(f'There is no {", ".join(unknown)}. Methods: {", ".join(method_names())}.')
+  for name in FLAGS.methods or method_names():
+    try:
+      method = build_method(w, name)
+      program = fitting(w, model, params, method)
+    except Unfit as error:
+      yield {'method': name, 'not_measured': str(error), **about}
+      continue
+    layout = program.layout
+    if layout not in grpo:
+      grpo[layout] = make_program(w, model, params, methods.grpo(), layout)
+    base, own = in_turn(grpo[layout], program, repeats=FLAGS.repeats, warmup=FLAGS.warmup)
+    yield {
+      'method': name,
+      'ratio': harness.spread([b / a for a, b in zip(base, own, strict=True)]),
+      'seconds': harness.spread(own),
+      'seconds_of_grpo': harness.spread(base),
+      'layout': layout,
+      'measure': method.measure is not None,
+      'statistics': sorted(method.statistics),
+      'features': sorted(method.features),
+      'reads': list(method.reads),
+      'critic': bool(method.critic),
+      'extras': program.extras,
+      **about,
+    }
+
+
+def _first_line(error):
+  return f'{type(error).__name__}: {error}'.splitlines()[0][:300]
+
+
+if __name__ == '__main__':
+  flags.DEFINE_list('methods', [], 'Methods by name; empty: all.')
+  harness.main('methods', measure, model='quickstart')
