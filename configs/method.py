@@ -23,6 +23,8 @@ def get_config(method='grpo'):
     config.rl.refill = 10
   if method == 'cure':
     config.rl.group_size = 4  # and three branches of each
+  if method == 'verl':
+    config.method_kwargs.stride = 4  # completions are short
   return config
 
 
