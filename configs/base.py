@@ -78,6 +78,9 @@ def get_config() -> ConfigDict:
   config.lora.alpha = 16.0  # the product of the factors counts alpha / rank
   config.lora.targets = ('*',)  # patterns over projections, such as 'layers/query'
 
+  config.critic = ConfigDict()  # the value model of a method that has one, such as ppo
+  config.critic.optimizer = _optimizer(1e-3, 'constant', warmup_steps=5, b2=0.95)
+
   config.kl_coef = 0.0  # a KL penalty (k3) to the warm start, in the loss of any method
   config.entropy_coef = 0.0  # an entropy bonus, in the loss of any method
 
@@ -117,6 +120,19 @@ def get_config() -> ConfigDict:
 def _add_feed(config: ConfigDict) -> None:
   """Settings of what some methods read beside rewards, in a second round of generation or not."""
   feed = config.feed = ConfigDict()
+  feed.hint_stage = ConfigDict()
+  feed.hint_stage.start_step = 0  # no hints before this RL step
+  feed.hint_mask = ConfigDict()
+  feed.hint_mask.rounds = 2  # parts of a group, each with hints of its own length
+  feed.hint_mask.target = 0.5  # share of right answers that a hint aims for
+  feed.hinted = ConfigDict()
+  feed.hinted.samples = 4  # completions of a hint, beside the rl.group_size others
+  feed.hinted.low = 0.2  # share of the solution that is given away of a prompt always solved
+  feed.hinted.high = 0.8  # and of one never solved
+  feed.prompt_confidence = ConfigDict()
+  feed.prompt_confidence.share = 0.2  # the least likely tokens of a prompt, of which it is
+  feed.traces = ConfigDict()
+  feed.traces.attempts = 8  # most demonstrations that are drawn until one is wrong
   feed.steps = ConfigDict()
   feed.steps.most = 4  # steps of a completion; what follows belongs to the last of them
   feed.cuts = ConfigDict()

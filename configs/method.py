@@ -1,14 +1,28 @@
 """The quickstart with another method: `--config=configs/method.py:dapo`.
 
 python -m experiments.train --config=configs/method.py:gspo --config.method_kwargs.clip_low=1e-3
+
+METHODS.md lists the methods; `experiments.method_runs` runs some steps of each. `ppo` trains a
+value model beside the policy, which takes the memory of the policy and its optimizer once more, and
+twice the time of scoring and updating.
 """
 
 import difflib
 import inspect
 
+from ml_collections import ConfigDict
+
 from configs import base
 from rljax import methods
 from rljax.types import Method
+
+# Arguments that a method leaves open, or whose defaults are for other data.
+_CHOICES = {
+  'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'progrpo': {'alpha': 0.1},
+  'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
+  'verl': {'stride': 4},  # completions are short
+}
 
 
 def get_config(method='grpo'):
@@ -18,14 +32,32 @@ def get_config(method='grpo'):
     hint = f'Did you mean {near[0]!r}? ' if near else ''
     raise ValueError(f'There is no method {method!r}. {hint}Methods: {", ".join(names)}.')
   config = base.get_config()
-  base.use_method(config, method)
+  set_method(config, method)
+  return config
+
+
+def set_method(config: ConfigDict, method: str) -> None:
+  """Gives a configuration a method, with its arguments and what it asks of the rollout."""
+  base.use_method(config, method, **_choices(config, method))
   if method == 'dapo':
     config.rl.refill = 10
   if method == 'cure':
     config.rl.group_size = 4  # and three branches of each
-  if method == 'verl':
-    config.method_kwargs.stride = 4  # completions are short
-  return config
+
+
+def _choices(config, method):
+  """Arguments that no source gives, or that depend on the run's sizes."""
+  if method == 'd3s':
+    rl = config.rl
+    completions = rl.get_ref('prompts') * rl.get_ref('group_size')
+    return {
+      'samples_init': completions + 0,
+      'samples_final': completions // 2,
+      'tokens_init': 1.0,
+      'tokens_final': 0.2,
+      'steps': rl.get_ref('steps') + 0,
+    }
+  return _CHOICES.get(method, {})
 
 
 def method_names() -> list[str]:

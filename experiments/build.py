@@ -50,8 +50,8 @@ class Parts(NamedTuple):
 def check(config: ConfigDict) -> Parts:
   """The parts of a configuration that has been checked; raises UserError with the remedy."""
   _check_least(config)
-  for phase in (config.warm_start, config.rl):
-    _check_optimizer(phase.optimizer.name)
+  for section in (config.warm_start, config.rl, config.critic):
+    _check_optimizer(section.optimizer.name)
   if config.init and huggingface.is_checkpoint(config.init):
     raise UserError(
       f'{config.init} is a Hugging Face checkpoint, and init is a run to start RL from. Name it as '
@@ -186,6 +186,18 @@ def method(config: ConfigDict) -> Method:
   except (TypeError, ValueError) as error:
     raise UserError(f'method_kwargs do not fit {config.method}: {error}') from error
   stale = config.rl.asynchronous
+  if 'demonstrations' in built.needs:
+    added = {
+      'kl_coef': config.kl_coef,
+      'entropy_coef': config.entropy_coef,
+      'rl.asynchronous.cap': stale.staleness and stale.cap,
+    }
+    for name, value in added.items():
+      if value:
+        raise UserError(
+          f'{config.method} learns from rollouts and demonstrations at once, and {name} ({value}) '
+          'is of one batch alone; set it to 0.'
+        )
   if stale.staleness and stale.cap:
     built = methods.with_truncated_importance(built, stale.cap)
   if config.kl_coef:
@@ -268,6 +280,9 @@ _LEAST = {
   'eval.every': 0,
   'eval.problems': 1,
   'eval.samples': 1,
+  'feed.hint_mask.rounds': 1,
+  'feed.hinted.samples': 1,
+  'feed.traces.attempts': 1,
   'feed.branches.each': 1,
   'feed.branches.top_k': 1,
   'feed.cuts.completions': 1,

@@ -4,8 +4,8 @@
     python -m experiments.compile --config=configs/quickstart.py --topology=v5e:2x2 --json
 
 Lowers the sampler and the train step on abstract parameters, compiles them with the TPU's own
-compiler and prints what one device holds, computes and sends. Needs libtpu (the extra `tpu-aot`)
-and no TPU; no array is made.
+compiler and prints what one device holds, computes and sends; a critic's own program is not among
+them. Needs libtpu (the extra `tpu-aot`) and no TPU; no array is made.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def train_step(plan: Plan) -> tuple[Callable[..., Any], tuple[Any, ...], dict[st
       truncated=numbers,
       behavior_logp=logp,
       ref_logp=logp,
-      extras={'correct': numbers},
+      extras={'correct': numbers} | ({'old_values': logp} if method.critic else {}),
     )
     reads = build.reads(config, method)
     if reads:

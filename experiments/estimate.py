@@ -13,18 +13,21 @@ from ml_collections import ConfigDict
 from experiments import build
 from experiments.run_dir import flatten
 from rljax import models, training
+from rljax.types import Method
 
 
-def checkpoint_bytes(config: ConfigDict, parts: build.Parts) -> int:
+def checkpoint_bytes(config: ConfigDict, parts: build.Parts, method: Method | None = None) -> int:
   """Disk space of a run's checkpoints: what is trained and its optimizer's state, one being
   written.
 
-  With `rl.asynchronous` they hold older copies of what is trained, too.
+  With `rl.asynchronous` they hold older copies of what is trained, too, and with a method that has
+  one the critic.
   """
   kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1
   size, model = models.count(parts.policy.specs), build.parameter_count(parts.model)
   trained = (1 + config.rl.asynchronous.staleness) * size
   trained += state_size(config.rl.optimizer, parts.policy.specs)
+  trained += sum(_critic(config, parts, method))
   model += state_size(config.warm_start.optimizer, parts.model.specs)
   return 4 * (trained * kept + model)
 
@@ -36,7 +39,9 @@ def state_size(config: ConfigDict, specs: Any) -> int:
   return sum(x.size for x in jax.tree.leaves(state) if x.ndim)
 
 
-def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
+def memory_bytes(
+  config: ConfigDict, parts: build.Parts, method: Method | None = None
+) -> dict[str, int]:
   """Largest arrays of a run in bytes over all devices: what stays, then each phase's."""
   rl, model = config.rl, parts.decoder
   width = parts.prompt_width + rl.max_new_tokens
@@ -56,9 +61,10 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   stale = config.rl.asynchronous.staleness
   chunk = min(step, training.head.chunk_size(model.vocab_size))
   # What is trained, its gradient and the optimizer's state, all float32, and the reference.
-  copies = 2 + (stale + 1 if stale else 0)  # older ones, and the one being drawn from
-  trained = copies * models.count(parts.policy.specs)
-  trained += state_size(rl.optimizer, parts.policy.specs)
+  copies = 1 + (stale + 1 if stale else 0)  # older ones, and the one being drawn from
+  size_of_policy, critic = models.count(parts.policy.specs), _critic(config, parts, method)
+  trained = copies * size_of_policy + state_size(rl.optimizer, parts.policy.specs) + sum(critic)
+  trained += max(size_of_policy, critic[0])  # they are updated in turn
   return {
     'weights, reference, gradients, optimizer': 4 * (trained + build.parameter_count(parts.model)),
     'key-value cache while sampling': cache,
@@ -67,7 +73,15 @@ def memory_bytes(config: ConfigDict, parts: build.Parts) -> dict[str, int]:
   }
 
 
-def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
+def _critic(config, parts, method) -> tuple[int, int]:
+  """Parameters of the method's value model and numbers of its optimizer's state; zeros if none."""
+  if method is None or not method.critic:
+    return 0, 0
+  specs = models.value_model(parts.model).specs
+  return models.count(specs), state_size(config.critic.optimizer, specs)
+
+
+def step_flops(config: ConfigDict, parts: build.Parts, method: Method) -> dict[str, float]:
   """Floating-point operations of one RL step by phase, if every completion had full length."""
   rl = config.rl
   rows, length, prompt = rl.prompts * rl.group_size, rl.max_new_tokens, parts.prompt_width
@@ -78,12 +92,15 @@ def step_flops(config: ConfigDict, parts: build.Parts) -> dict[str, float]:
   # Every prompt is computed once for its completions.
   forward = rl.prompts * row(prompt) + rows * (row(prompt + length) - row(prompt))
   # The reference, and the policy before its updates.
-  scored = 1 + bool(build.reads(config, build.method(config)))
+  scored = 1 + bool(build.reads(config, method))
+  # Of a value model, which has no unembedding, this is an upper bound.
+  valued = 1 if method.critic else 0
+  # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
+  passes = (2.0 if config.lora.rank else 3.0) + 3.0 * valued
   return {
     'sample': forward,
-    'score': scored * forward,
-    # Backward, activations cost a forward pass, and so do weights; a frozen base has no gradient.
-    'update': (2.0 if config.lora.rank else 3.0) * rl.epochs * forward,
+    'score': (scored + valued) * forward,
+    'update': passes * rl.epochs * forward,
   }
 
 
@@ -109,8 +126,8 @@ def host_flops_per_second() -> float:
 def describe(config: ConfigDict) -> str:
   """The resolved configuration and what it needs, as text for `--dry_run`."""
   parts = build.check(config)
-  build.method(config)
-  memory, flops = memory_bytes(config, parts), step_flops(config, parts)
+  method = build.method(config)
+  memory, flops = memory_bytes(config, parts, method), step_flops(config, parts, method)
   speed = host_flops_per_second()
   total = sum(flops.values())
   lines = [
@@ -119,7 +136,7 @@ def describe(config: ConfigDict) -> str:
     f'parameters        {build.parameter_count(parts.model):,}',
     f'trained by RL     {models.count(parts.policy.specs):,}',
     *(f'{size_text(value):>10}        {name}' for name, value in memory.items()),
-    f'{size_text(checkpoint_bytes(config, parts)):>10}        checkpoints on disk',
+    f'{size_text(checkpoint_bytes(config, parts, method)):>10}        checkpoints on disk',
     *(f'{value / 1e9:>7.1f} GF        one RL step: {name}' for name, value in flops.items()),
     f'About {total / speed:.1f} s an RL step at full length if the machine kept up the '
     f'{speed / 1e9:.0f} GFLOP/s that its NumPy reaches; half of that speed is usual on CPU.',

@@ -234,6 +234,13 @@ _PANELS = (
     _lines('rl', {'kl_ref': 'to the reference', 'kl_old': 'to the policy of the rollout'}),
   ),
   Panel('grad_norm', 'Gradient norm', _STEP, 'norm', _lines('rl', {'grad_norm': ''})),
+  Panel(
+    'critic',
+    'Critic',
+    _STEP,
+    'explained variance of returns',
+    _lines('rl', {'critic/loss/explained_variance': ''}),
+  ),
   Panel('timing', 'Time of a step', _STEP, 'seconds', _seconds),
   Panel(
     'warm_start',

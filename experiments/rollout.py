@@ -24,17 +24,22 @@ class Rollout(NamedTuple):
 
   Attributes:
     batch: `(P, G)` layout, with completions, mask, rewards, `truncated`, `behavior_logp` and
-      `extras['correct']`.
+      `extras['correct']`; several of them by name for a method that learns from a dict of batches.
     problems: P problems.
     numbers: float32 `[P, G]` of all processes: `rewards`, `correct`, `lengths` (tokens),
-      `truncated` and `failed`, 1 where the verifier failed.
+      `truncated` and `failed`, 1 where the verifier failed. They say what the policy does on its
+      own; a feeder that gives hints or answers changes the batch alone.
     seconds: spent in sampling and in verifying.
+    step: the RL step that learns from it.
+    given: a text for each problem that stands after it in the batch's prompts; None: nothing does.
   """
 
-  batch: Batch
+  batch: Any
   problems: list[data.Problem]
   numbers: dict[str, np.ndarray]
   seconds: dict[str, float]
+  step: int = 0
+  given: list[str] | None = None
 
 
 def make_sampler(
@@ -119,6 +124,9 @@ def rollout(
   problems: Sequence[data.Problem],
   key: jax.Array,
   ids: np.ndarray | None = None,
+  *,
+  hints: Sequence[np.ndarray] | None = None,
+  limits: np.ndarray | None = None,
 ) -> Rollout:
   """Completions of every problem, judged by the process that holds them.
 
@@ -129,9 +137,12 @@ def rollout(
     problems: P problems; P divides over the mesh's rows.
     key: PRNG key of this rollout alone.
     ids: int `[P]`, folded into the key; None numbers the problems.
+    hints: for each problem token ids, possibly none, that stand at the end of its prompt and are
+      judged together with the completion, whose beginning they give away.
+    limits: int `[P]`, most tokens of a completion; None: the sampler's.
   """
-  launched = launch(parts, sampler, params, problems, key, ids)
-  return finish(parts, launched, judge(parts, launched))
+  launched = launch(parts, sampler, params, problems, key, ids, hints=hints, limits=limits)
+  return finish(parts, launched, judge(parts, launched, hints))
 
 
 def launch(
@@ -141,19 +152,28 @@ def launch(
   problems: Sequence[data.Problem],
   key: jax.Array,
   ids: np.ndarray | None = None,
+  *,
+  hints: Sequence[np.ndarray] | None = None,
+  limits: np.ndarray | None = None,
 ) -> Launched:
   """Sets the devices to work on a rollout and does not wait; arguments as in `rollout`."""
   start = time.perf_counter()
-  prompt = encode_prompts(parts, problems)
+  prompt = encode_prompts(parts, problems, hints)
   ids = np.arange(len(problems)) if ids is None else ids
-  samples = sampler(params, prompt[:, 0], key, jnp.asarray(ids, jnp.int32))
+  most = () if limits is None else (jnp.asarray(limits, jnp.int32),)
+  samples = sampler(params, prompt[:, 0], key, jnp.asarray(ids, jnp.int32), *most)
   return Launched(list(problems), prompt, samples, start)
 
 
-def judge(parts: Parts, launched: Launched) -> Judged:
+def judge(parts: Parts, launched: Launched, hints: Sequence[np.ndarray] | None = None) -> Judged:
   """Waits for the completions of this process and verifies them.
 
   Runs no program on a device and talks to no other process, so any thread may do it.
+
+  Args:
+    parts: task, tokenizer and mesh.
+    launched: the rollout.
+    hints: as in `rollout`.
   """
   problems = launched.problems
   completion = training.sharding.to_local_rows(launched.samples.completion)
@@ -161,10 +181,15 @@ def judge(parts: Parts, launched: Launched) -> Judged:
   sampled = time.perf_counter()
   shape = truncated.shape
   mine = training.sharding.local_rows(parts.mesh, len(problems))
+  whole = [
+    ids if hints is None else np.concatenate([hints[i], ids])
+    for i, group in zip(mine, completion, strict=True)
+    for ids in group
+  ]
   judged = verifiers.verify(
     parts.task,
     [problems[i] for i in mine for _ in range(shape[1])],
-    [parts.tokenizer.decode(ids) for group in completion for ids in group],
+    [parts.tokenizer.decode(ids) for ids in whole],
     truncated.reshape(-1),
   )
   own = {name: judged[name].reshape(shape) for name in ('score', 'correct', 'failed')}
@@ -242,11 +267,21 @@ def collect(
   return take(parts, drawn, chosen), seen
 
 
-def encode_prompts(parts: Parts, problems: Sequence[data.Problem]) -> jax.Array:
-  """Prompts int32 `[P, 1, Tp]` on the mesh, with the width of the task's longest prompt."""
+def encode_prompts(
+  parts: Parts, problems: Sequence[data.Problem], hints: Sequence[np.ndarray] | None = None
+) -> jax.Array:
+  """Prompts int32 `[P, 1, Tp]` on the mesh, with the width of the task's longest prompt.
+
+  With `hints`, the ids of a hint for each problem follow its prompt, and the width is that of the
+  longest prompt and the longest worked solution.
+  """
   mine = training.sharding.local_rows(parts.mesh, len(problems))
   encoded = [parts.tokenizer.encode_prompt(problems[i].prompt) for i in mine]
-  padded = data.pad_prompts(encoded, parts.prompt_width)
+  width = parts.prompt_width
+  if hints is not None:
+    encoded = [np.concatenate([ids, hints[i]]) for i, ids in zip(mine, encoded, strict=True)]
+    width += parts.tokenizer.max_tokens(parts.task.max_completion)
+  padded = data.pad_prompts(encoded, width)
   return training.sharding.from_local_rows(parts.mesh, len(problems), padded)
 
 

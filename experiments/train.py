@@ -24,16 +24,12 @@ from experiments.feeders import Feeder, make_feeder
 from experiments.journal import Journal
 from experiments.learner import make_learner
 from experiments.policy import load_params
-from experiments.rollout import Rollout, collect, make_policy_sampler, rollout
-from rljax import data, training, verifiers
+from experiments.rollout import Rollout, make_policy_sampler
+from experiments.steps import draw, make_learn
+from rljax import training, verifiers
 from rljax.checkpoints import Checkpoints, find, restore_params
 from rljax.models import lora
 from rljax.types import Method
-
-# Entry of the seed sequence of the minibatch order; rljax.data uses 1 to 3.
-_ORDER = 4
-# Folded into a step's key for its feeders; its rollouts fold in 0, 1, ...
-_FEED = 2**30
 
 
 def train(
@@ -66,7 +62,7 @@ def train(
   feed = make_feeder(config, parts, method)
   if config.init and not (pathlib.Path(workdir) / 'warm_start').exists():
     find(config.init)
-  need = checkpoint_bytes(config, parts)
+  need = checkpoint_bytes(config, parts, method)
   with Journal(workdir, config, resume=resume, need_bytes=need) as journal:
     if journal.summary is None:
       _run(config, parts, method, evaluator, feed, journal)
@@ -79,6 +75,7 @@ def train(
 def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Journal) -> None:
   rl = config.rl
   learner = make_learner(config, parts, method)
+  learn = make_learn(config, parts, method, learner, feed)
   sampler = make_policy_sampler(config, parts)
   params = build.initial_params(parts, config.seed)
   with (
@@ -132,29 +129,19 @@ def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Jou
     for step in range(first + 1, rl.steps + 1):
       start = time.perf_counter()
       if source is None:
-        drawn, host['position'], live = _draw(
+        drawn, host['position'], live = draw(
           config, parts, sampler, policy(), host['position'], jax.random.fold_in(key, step)
         )
         seconds = drawn.seconds
       else:
         drawn, live = source.take(step, state.params)
         seconds = {'wait': time.perf_counter() - start}
-      if method.needs:
-        began = time.perf_counter()
-        feed_key = jax.random.fold_in(jax.random.fold_in(key, step), _FEED)
-        drawn = feed(drawn, policy(), feed_key)
-        seconds = seconds | {'feed': time.perf_counter() - began}
-      prepared = time.perf_counter()
-      state, batch = learner.prepare(state, reference, drawn.batch)
-      updated = time.perf_counter()
-      state, metrics = learner.update(
-        state, reference, batch, np.random.default_rng([config.seed, _ORDER, step])
-      )
-      end = time.perf_counter()
-      seconds = seconds | {'prepare': updated - prepared, 'update': end - updated}
-      metrics = live | metrics | {'tokens/s': live['tokens'] / (end - start)}
-      journal.step('rl', step, metrics, seconds)
-      journal.samples(step, _records(parts, drawn, batch, config.log.sample_prompts))
+      state, learnt = learn(state, reference, drawn, key, step)
+      elapsed = time.perf_counter() - start
+      metrics = live | learnt.metrics | {'tokens/s': live['tokens'] / elapsed}
+      journal.step('rl', step, metrics, seconds | learnt.seconds)
+      count = config.log.sample_prompts
+      journal.samples(step, _records(parts, learnt.rollout, learnt.batch, count))
 
       leave = journal.interrupted() and step < rl.steps
       if step == rl.steps or (config.eval.every and step % config.eval.every == 0):
@@ -218,17 +205,6 @@ def _starting_policy(config, parts, params, journal: Journal):
     return found.state['params']
 
 
-def _draw(config, parts, sampler, params, position, key) -> tuple[Rollout, int, dict[str, float]]:
-  """The rollout of one step, the next data position, and what was seen on the way."""
-
-  def draw(number):
-    problems = data.prompts(parts.task, config.seed, position + number, config.rl.prompts)
-    return rollout(parts, sampler, params, problems, jax.random.fold_in(key, number))
-
-  drawn, seen = collect(parts, draw, prompts=config.rl.prompts, refill=config.rl.refill)
-  return drawn, position + int(seen['rollouts']), seen
-
-
 def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> dict[str, Any]:
   """Greedy and sampled accuracy, logged, and five greedy completions."""
   with journal.phase('evaluate'):
@@ -239,20 +215,29 @@ def _evaluate(evaluator: Evaluator, params, journal: Journal, *, step: int) -> d
 
 
 def _records(parts, drawn: Rollout, batch, count: int):
-  """What samples.jsonl keeps of the first prompts of a step."""
+  """What samples.jsonl keeps of the first prompts of a step; of several batches, the rollouts."""
   count = min(count, len(drawn.problems))
   if not count:
     return []
-  fields = (batch.completion, batch.rewards, batch.mask, batch.advantages)
-  if batch.group is not None:  # rows of a prompt stand together, and are as many for each
-    fields = tuple(x.reshape(len(drawn.problems), -1, *x.shape[1:]) for x in fields)
-  completion, rewards, mask, advantages = training.sharding.to_hosts([x[:count] for x in fields])
+  batch = batch['rollouts'] if isinstance(batch, dict) else batch
+  given = drawn.given or [''] * count
+
+  def first(x):
+    if batch.group is not None:  # rows of a prompt stand together, and are as many for each
+      x = x.reshape(len(drawn.problems), -1, *x.shape[1:])
+    return training.sharding.to_hosts(x[:count])
+
+  completion, rewards, mask = map(first, (batch.completion, batch.rewards, batch.mask))
   # One number a completion: the mean over its tokens where the method's advantages differ by token.
+  # A method that imitates or ranks has none.
+  advantages = np.zeros_like(rewards[..., None])
+  if batch.advantages is not None:
+    advantages = first(batch.advantages)
   advantages = np.broadcast_to(advantages, mask.shape)
   advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
   return [
     {
-      'prompt': drawn.problems[p].prompt,
+      'prompt': drawn.problems[p].prompt + given[p],
       'answer': drawn.problems[p].answer,
       'completions': [parts.tokenizer.decode(ids) for ids in completion[p]],
       'rewards': rewards[p].tolist(),

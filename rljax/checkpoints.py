@@ -415,9 +415,8 @@ def _leaves_to_save(state) -> list[_Leaf]:
 
 def _leaves(tree, checksums: bool = False) -> list[_Leaf]:
   pairs = jax.tree_util.tree_leaves_with_path(tree)
-  sums = (
-    jax.device_get([_checksum(leaf) for _, leaf in pairs]) if checksums else [None] * len(pairs)
-  )
+  # One at a time: a mesh of CPU devices comes to a standstill with many reductions in flight.
+  sums = [jax.device_get(_checksum(leaf)) if checksums else None for _, leaf in pairs]
   return [
     _Leaf(_names(path), tuple(leaf.shape), str(leaf.dtype), None if total is None else int(total))
     for (path, leaf), total in zip(pairs, sums, strict=True)

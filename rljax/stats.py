@@ -86,6 +86,23 @@ def whiten(x: jax.Array, where: jax.Array) -> jax.Array:
   return jnp.where(real & spread, (x - mean(x, real)) * scale, 0)
 
 
+def explained_variance(
+  targets: jax.Array, predictions: jax.Array, where: jax.Array | None = None
+) -> jax.Array:
+  """Share of the targets' variance that the predictions account for, `[]`.
+
+  1 for predictions that are right but for a constant, 0 for constant ones, less for worse; targets
+  without variance give 0.
+
+  >>> explained_variance(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.5, 2.0, 2.5]))
+  Array(0.75, dtype=float32)
+  """
+  targets, predictions = as_float(targets), as_float(predictions)
+  total, left = variance(targets, where), variance(targets - predictions, where)
+  varies = ~is_constant(targets, where, axis=None, keepdims=False) & (total > 0)
+  return jnp.where(varies, 1 - left / jnp.where(varies, total, 1), 0)
+
+
 def snap(x: jax.Array) -> jax.Array:
   """`x`, or the integer that it equals up to rounding: before a floor or a ceiling of a product.
 

@@ -103,7 +103,8 @@ class Method(NamedTuple):
     reads: what `prepare` reads of the policy before its update: 'logp', 'entropy' or a name of
       `statistics` or `features`; it is found in `batch.extras` as 'old_entropy' and so on, and as
       `old_logp`.
-    needs: what `prepare` reads in `batch.extras` beside that and `correct`; a rollout brings it.
+    needs: what `prepare` reads in `batch.extras` beside that and `correct`, and the kinds of batch
+      that it takes if a rollout alone will not do, such as 'demonstrations'; a loop brings it.
     critic: `{name: Term}`, the loss of a value model, trained beside the policy with parameters and
       an optimizer of its own; its values before the update are `batch.extras['old_values']`, and
       what it says now is `scores.values`. Empty: there is none.

@@ -45,6 +45,8 @@ CASES = {
   'rloo': lambda x, m, r: advantages.rloo(r),
   'outcome_to_tokens': lambda x, m, r: advantages.outcome_to_tokens(r, m),
   'reinforce_pp': lambda x, m, r: advantages.reinforce_pp(x, m, gamma=0.9),
+  'gae': lambda x, m, r: advantages.gae(x, 0.5 * x, m, gamma=0.9, lam=0.8)[0],
+  'clipped_value': lambda x, m, r: surrogates.clipped_value(x, 0.5 * x, m),
   'policy_loss': policy_loss,
   'sequence': lambda x, m, r: ratios.sequence(x, 0.9 * x, m),
   'k3_is': lambda x, m, r: divergences.k3_is(x, 0.5 * x, 0.9 * x),

@@ -137,3 +137,32 @@ def test_whitening_ignores_scale_shift_and_padding(seed, padding, scale, shift):
   moved = run(stats.whiten, 'float64', scale * x + shift, mask)
   np.testing.assert_allclose(moved, plain, atol=1e-6)  # eps does not scale
   np.testing.assert_allclose(run(stats.whiten, 'float64', *wide)[:, :4], plain, atol=1e-12)
+
+
+@both_precisions
+def test_explained_variance_equals_a_loop(dtype, tolerance):
+  predictions = exact(0.7 * X + np.random.default_rng(2).normal(0, 1.0, X.shape))
+  pairs = [(x, y) for x, y, m in zip(X.flat, predictions.flat, MASK.flat, strict=True) if m]
+  left = slow_variance([x - y for x, y in pairs], 0)
+  expected = np.array(1 - left / slow_variance([x for x, _ in pairs], 0))
+  assert 0.3 < expected < 0.95
+  assert_close(run(stats.explained_variance, dtype, X, predictions, MASK), expected, tolerance)
+
+
+def test_explained_variance_of_right_constant_and_useless_predictions():
+  x, mask = jnp.float32(X), jnp.asarray(MASK, jnp.float32)
+  assert float(stats.explained_variance(x, x, mask)) == 1.0
+  assert float(stats.explained_variance(x, x + 2, mask)) == pytest.approx(1.0, abs=1e-6)
+  assert float(stats.explained_variance(x, jnp.full_like(x, 3.0), mask)) == pytest.approx(
+    0, abs=1e-6
+  )
+  assert float(stats.explained_variance(x, -x, mask)) == pytest.approx(-3.0, rel=1e-5)
+
+
+@pytest.mark.parametrize('value', [0.1, 1 / 3, 0.0])
+def test_explained_variance_of_constant_targets_is_zero(value):
+  x, mask = jnp.full(X.shape, value), jnp.asarray(MASK, jnp.float32)
+  assert float(stats.explained_variance(x, jnp.float32(X), mask)) == 0.0
+  assert float(stats.explained_variance(jnp.float32(X), jnp.float32(X), 0 * mask)) == 0.0
+  spoilt = jnp.where(mask > 0, x, jnp.nan)
+  assert float(stats.explained_variance(spoilt, spoilt, mask)) == 0.0

@@ -16,15 +16,29 @@ from ml_collections import ConfigDict
 
 from experiments.build import Parts
 from experiments.errors import UserError
+from experiments.feeders.adhint import hinted
 from experiments.feeders.answers import answers
 from experiments.feeders.branches import branches
+from experiments.feeders.columns import (
+  category,
+  difference,
+  difficulty,
+  iou,
+  predicted,
+  reward_gap,
+)
 from experiments.feeders.copies import copies
 from experiments.feeders.cuts import cuts
 from experiments.feeders.episodes import episodes
+from experiments.feeders.ghpo import hint_stage
 from experiments.feeders.greedy import greedy_rewards
+from experiments.feeders.offline import critiques, traces
 from experiments.feeders.potentials import potentials
+from experiments.feeders.prompts import prompt_confidence
+from experiments.feeders.seele import hint_mask
 from experiments.feeders.steps import labels
 from experiments.feeders.tree import tree
+from experiments.feeders.worked import demonstrations, expert_logp, reference
 from experiments.rollout import Rollout
 from rljax.types import Method
 
@@ -34,19 +48,53 @@ Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'answers': answers,
   'branched': branches,
+  'category': category,
   'copies': copies,
+  'critiques': critiques,
   'cuts': cuts,
+  'demonstrations': demonstrations,
+  'difference': difference,
+  'difficulty': difficulty,
+  'expert_logp': expert_logp,
   'greedy_rewards': greedy_rewards,
+  'hint_mask': hint_mask,
+  'hint_stage': hint_stage,
+  'hinted': hinted,
+  'iou': iou,
   'labels': labels,
   'parent_deviation': tree,
   'parent_value': tree,
   'potentials': potentials,
+  'predicted': predicted,
+  'prompt_confidence': prompt_confidence,
+  'reference': reference,
+  'reward_gap': reward_gap,
   'state': episodes,
   'step': episodes,
   'step_rewards': episodes,
+  'traces': traces,
   'trajectory': episodes,
   'values_at_cuts': cuts,
 }
+
+# Those that change which completions there are; the others say something of them, and come after.
+_FIRST = (
+  'branched',
+  'copies',
+  'critiques',
+  'demonstrations',
+  'hint_mask',
+  'hint_stage',
+  'hinted',
+  'parent_deviation',
+  'parent_value',
+  'reference',
+  'state',
+  'step',
+  'step_rewards',
+  'traces',
+  'trajectory',
+)
 
 
 def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
@@ -55,7 +103,7 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
   Args:
     config: the run's configuration.
     parts: of the updates.
-    method: its `needs` are filled in the order of their names.
+    method: its `needs` are filled in the order of their names, new completions first.
 
   Raises:
     UserError: the method needs what nobody here brings.
@@ -68,9 +116,8 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
         f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
         f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
       )
-  feeders = [
-    make(config, parts) for make in dict.fromkeys(FEEDERS[n] for n in sorted(method.needs))
-  ]
+  needs = sorted(method.needs, key=lambda name: (name not in _FIRST, name))
+  feeders = [make(config, parts) for make in dict.fromkeys(FEEDERS[name] for name in needs)]
 
   def feed(rollout, params, key):
     for number, feeder in enumerate(feeders):

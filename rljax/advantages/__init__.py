@@ -36,6 +36,7 @@ from rljax.advantages.effective_rank import init_rank_means as init_rank_means
 from rljax.advantages.effective_rank import rank_bonus as rank_bonus
 from rljax.advantages.effective_rank import rank_dynamics as rank_dynamics
 from rljax.advantages.effective_rank import update_rank_means as update_rank_means
+from rljax.advantages.gae import gae as gae
 from rljax.advantages.grao import grao as grao
 from rljax.advantages.grao import grao_joint as grao_joint
 from rljax.advantages.grao import grao_weights as grao_weights

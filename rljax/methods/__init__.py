@@ -60,6 +60,7 @@ from rljax.methods.off_policy import with_off_policy_mask as with_off_policy_mas
 from rljax.methods.off_policy import with_truncated_importance as with_truncated_importance
 from rljax.methods.one_shot import one_shot as one_shot
 from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
+from rljax.methods.ppo import ppo as ppo
 from rljax.methods.progrpo import progrpo as progrpo
 from rljax.methods.psr_nsr import nsr as nsr
 from rljax.methods.psr_nsr import psr as psr

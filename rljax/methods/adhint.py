@@ -48,4 +48,4 @@ def adhint(
   method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.sequence_mean)
   )
-  return method._replace(reads=('entropy',))
+  return method._replace(reads=('entropy',), needs=('hinted',))

@@ -60,9 +60,10 @@ def calibrl(
     return surrogates.calibrated(logp, expert, batch.advantages, right, alpha=alpha)
 
   terms = policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
-  return stateless(
+  method = stateless(
     prepare,
     policy=Term(policy, aggregation.token_mean),
     clip_fraction=terms['clip_fraction'],
     guide=Term(guide, aggregation.token_mean, guide_coef),
   )
+  return method._replace(needs=('expert_logp',))

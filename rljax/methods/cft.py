@@ -23,4 +23,5 @@ def cft() -> Method:
   def imitation(scores, batch):
     return -jnp.where(batch.mask > 0, scores.logp, 0.0)
 
-  return stateless(lambda batch: batch, imitation=Term(imitation, aggregation.token_mean))
+  method = stateless(lambda batch: batch, imitation=Term(imitation, aggregation.token_mean))
+  return method._replace(needs=('critiques',))

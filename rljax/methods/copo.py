@@ -82,4 +82,4 @@ def copo(
     prepare,
     policy=Term(policy, aggregation.sequence_mean),
     clip_fraction=Term(cut, aggregation.sequence_mean, 0.0),
-  )
+  )._replace(needs=('answers',))

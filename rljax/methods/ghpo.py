@@ -16,7 +16,8 @@ def ghpo(*, clip_low: float = 0.2, clip_high: float = 0.2, eps: float = 1e-4) ->
 
   What is special happens while sampling: a prompt that no answer solves is asked again with more of
   its solution (`curricula.ghpo_stage`), and the last group is trained on. The hint is prompt, so
-  nothing here imitates it; a group that fails with every hint has advantages 0.
+  nothing here imitates it; a group that fails with every hint has advantages 0. Whoever samples
+  says in `batch.extras['hint_stage']` how far it came; it is asked for, but not read.
 
   Args:
     clip_low: clip range of the ratio below 1.
@@ -31,6 +32,7 @@ def ghpo(*, clip_low: float = 0.2, clip_high: float = 0.2, eps: float = 1e-4) ->
   def prepare(batch):
     return batch.replace(advantages=per_group(estimate, batch)(batch.rewards)[..., None])
 
-  return stateless(
+  method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
   )
+  return method._replace(needs=('hint_stage',))

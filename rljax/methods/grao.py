@@ -52,7 +52,8 @@ def grao(
   def value(scores, batch):
     return surrogates.reinforce(trained(scores.logp, batch), batch.advantages)
 
-  return stateless(prepare, policy=Term(value, _sequence_means_by_prompt))
+  method = stateless(prepare, policy=Term(value, _sequence_means_by_prompt))
+  return method._replace(needs=('reference',))
 
 
 def _sequence_means_by_prompt(batch):

@@ -86,4 +86,5 @@ def with_dynamic_scaling(
     weight = hardness * responsiveness
     return state, batch.replace(advantages=batch.advantages * weight[..., None])
 
-  return method._replace(init=init, prepare=prepare)
+  needs = (*method.needs, 'category', 'difference', 'reward_gap')
+  return method._replace(init=init, prepare=prepare, needs=needs)

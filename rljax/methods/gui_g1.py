@@ -26,4 +26,4 @@ def gui_g1(*, length: int = 64, clip_low: float = 0.2, clip_high: float = 0.2) -
     return extra(batch, 'difficulty', 'the weight of each prompt')
 
   method = dr_grpo(max_length=length, clip_low=clip_low, clip_high=clip_high)
-  return with_policy_weights(weights, method)
+  return with_policy_weights(weights, method)._replace(needs=('difficulty',))

@@ -42,4 +42,4 @@ def progrpo(
     return batch.replace(advantages=advantage[..., None])
 
   terms = policy_terms(token_ratio, clip_low, clip_high, aggregation.sequence_mean)
-  return stateless(prepare, **terms)._replace(reads=('logp',))
+  return stateless(prepare, **terms)._replace(reads=('logp',), needs=('prompt_confidence',))

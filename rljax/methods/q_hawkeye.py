@@ -41,4 +41,5 @@ def q_hawkeye(
   def weights(batch):
     return per_group(weight, batch)(extra(batch, 'predicted', 'the score that each answer gave'))
 
-  return with_advantage_weights(weights, grpo(clip_low=clip_low, clip_high=clip_high, eps=eps))
+  method = with_advantage_weights(weights, grpo(clip_low=clip_low, clip_high=clip_high, eps=eps))
+  return method._replace(needs=('predicted',))

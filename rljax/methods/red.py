@@ -143,7 +143,13 @@ def _method(prepare, offline, coef, limit, decay, clip_low, clip_high):
   terms['offline'] = Term(
     offline, lambda batches: aggregation.token_mean(batches['demonstrations']), coef
   )
-  return Method(controller.init, lambda state, batches: (state, prepare(batches)), terms, measure)
+  return Method(
+    controller.init,
+    lambda state, batches: (state, prepare(batches)),
+    terms,
+    measure,
+    needs=('demonstrations',),
+  )
 
 
 def _correct(rollouts):

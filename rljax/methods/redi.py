@@ -29,7 +29,8 @@ def redi(*, alpha: float = 0.8, gamma: float = 0.0) -> Method:
     right, _ = sides(batch)
     return preference.redi(log_likelihood(scores, batch), right, alpha=alpha, gamma=gamma)
 
-  return stateless(lambda batch: batch, policy=Term(value, _pair_mean))
+  method = stateless(lambda batch: batch, policy=Term(value, _pair_mean))
+  return method._replace(needs=('traces',))
 
 
 def _pair_mean(batch: Batch):

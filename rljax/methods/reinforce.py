@@ -79,7 +79,8 @@ def remax(*, kl_coef: float = 0.0) -> Method:
       rewards = rewards - kl_coef * divergences.k1(sampled_logp(batch), reference(batch))
     return batch.replace(advantages=advantages.remax(rewards, greedy, batch.mask))
 
-  return stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
+  method = stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))
+  return method._replace(needs=('greedy_rewards',))
 
 
 def _policy(scores, batch):

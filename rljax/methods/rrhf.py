@@ -16,7 +16,8 @@ def rrhf(*, gamma: float = 1.0, rank_coef: float = 1.0) -> Method:
   """Rank responses to align: candidates in the order of their rewards, and the best one imitated.
 
   Candidates are a prompt's kept completions with a trained token; of several best the first is
-  imitated. The loss is a mean over prompts.
+  imitated. The loss is a mean over prompts. So that there is a good one, our loop adds a worked
+  solution to the candidates; it is not read which one that is.
 
   Args:
     gamma: exponent of the length that a candidate's log-probability is divided by.
@@ -33,4 +34,4 @@ def rrhf(*, gamma: float = 1.0, rank_coef: float = 1.0) -> Method:
     return batch.lengths, batch.rewards, there.astype(batch.lengths.dtype)
 
   loss = partial(preference.rrhf, gamma=gamma, rank_coef=rank_coef)
-  return group_loss(loss, total, inputs)
+  return group_loss(loss, total, inputs)._replace(needs=('reference',))

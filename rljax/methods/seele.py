@@ -54,7 +54,7 @@ def seele(
     return aggregation.token_mean(batch.replace(mask=batch.extras['hint_mask']))
 
   return plus(
-    base._replace(prepare=prepare),
+    base._replace(prepare=prepare, needs=('hint_mask',)),
     hint=Term(imitation, of_hints, hint_coef),
     kl=kl_to_reference(aggregation.constant(max_length), kl_coef),
   )

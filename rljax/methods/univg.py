@@ -38,4 +38,5 @@ def univg(
   def weights(batch):
     return per_group(weight, batch)(extra(batch, 'iou', 'the overlap of each predicted box'))
 
-  return with_policy_weights(weights, grpo(clip_low=clip_low, clip_high=clip_high, eps=eps))
+  method = with_policy_weights(weights, grpo(clip_low=clip_low, clip_high=clip_high, eps=eps))
+  return method._replace(needs=('iou',))

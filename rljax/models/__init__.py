@@ -14,3 +14,5 @@ from rljax.models.specs import Spec as Spec
 from rljax.models.specs import count as count
 from rljax.models.specs import init as init
 from rljax.models.specs import specs as specs
+from rljax.models.value import value_model as value_model
+from rljax.models.value import value_params as value_params

@@ -23,3 +23,5 @@ from rljax.surrogates.rover import rover as rover
 from rljax.surrogates.rover import rover_clipped as rover_clipped
 from rljax.surrogates.rover import rover_target as rover_target
 from rljax.surrogates.sapo import sapo as sapo
+from rljax.surrogates.value import clipped_value as clipped_value
+from rljax.surrogates.value import squared_value as squared_value

@@ -3,6 +3,8 @@
 from rljax.training import head as head
 from rljax.training import optimizers as optimizers
 from rljax.training import sharding as sharding
+from rljax.training.critic import make_critic_step as make_critic_step
+from rljax.training.critic import make_value as make_value
 from rljax.training.loss import fill_reads as fill_reads
 from rljax.training.loss import total as total
 from rljax.training.loss import weigh as weigh

@@ -24,12 +24,14 @@ class TrainState:
     params: the policy's parameters.
     opt_state: the optimizer's state.
     method_state: the method's state.
+    critic: the state of the method's value model, a TrainState too; () where there is none.
   """
 
   step: jax.Array
   params: Any
   opt_state: Any
   method_state: Any = ()
+  critic: Any = ()
 
 
 def init_state(
@@ -105,7 +107,10 @@ def make_train_step(
       (grads, metrics, mismatch), _ = jax.lax.scan(microbatch, carry, parts)
     metrics['mismatch'] = mismatch
     params, opt_state, seen = apply_gradients(tx, state, grads)
-    return TrainState(state.step + 1, params, opt_state, method_state), metrics | seen
+    state = state.replace(
+      step=state.step + 1, params=params, opt_state=opt_state, method_state=method_state
+    )
+    return state, metrics | seen
 
   return step
 

@@ -168,7 +168,7 @@ def test_init_starts_from_another_run_and_copies_it(finished, tmp_path):
   [random_calculation.get_config]
   + [
     lambda name=name: method.get_config(name)
-    for name in ('reinforce', 'dr_grpo', 'rloo', 'dapo', 'reinforce_pp', 'gspo')
+    for name in ('reinforce', 'dr_grpo', 'rloo', 'dapo', 'reinforce_pp', 'gspo', 'ppo')
   ],
 )
 def test_every_configuration_runs_tiny(make, tmp_path):

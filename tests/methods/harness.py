@@ -32,8 +32,8 @@ class Expected(NamedTuple):
 
   Attributes:
     loss: the loss.
-    gradients: its gradient `[B, T]` by what it is in: `logp`, `entropy`, or a name of the extras of
-      the scores; what is left out is zero.
+    gradients: its gradient `[B, T]` by what it is in: `logp`, `entropy`, `values`, or a name of the
+      extras of the scores; what is left out is zero.
     size: the sum of the absolute summands, to which the error of the loss is relative.
   """
 
@@ -49,8 +49,8 @@ class Case(NamedTuple):
     method: built with the arguments to try.
     slow: `problem -> Expected`, an independent computation by loops.
     extras: `problem -> {name: [B] or [B, T]}`, what the method reads in `batch.extras`.
-    scores: `problem -> {name: [B, T]}`, what it reads of the policy beside `logp`: `entropy`, or
-      names of `scores.extras`.
+    scores: `problem -> {name: [B, T]}`, what it reads of the policy beside `logp`: `entropy`,
+      `values`, or names of `scores.extras`.
     layouts: those that the method supports.
     on_policy: whether `old_logp` may be None.
     by_place: whether it takes the first of equally good completions, so that their order matters.
@@ -203,7 +203,8 @@ def assert_parity(name, seeds=3, tolerance=2e-5):
       scores = as_scores(p, layout, case.scores)
       (loss, _), gradient = loss_of_case(name, scores, batch)
       assert abs(float(loss) - expected.loss) <= 1e-5 * max(expected.size, abs(expected.loss))
-      found = {'logp': gradient.logp, 'entropy': gradient.entropy, **gradient.extras}
+      found = {name: getattr(gradient, name) for name in ('logp', 'entropy', 'values')}
+      found |= gradient.extras
       for key, slope in found.items():
         if slope is None:
           continue
