@@ -111,6 +111,7 @@ def get_config() -> ConfigDict:
   config.tiny.model = ConfigDict({'dim': 32, 'num_layers': 1, 'ff_dim': 64, 'head_dim': 8})
   config.tiny.warm_start = ConfigDict({'steps': 60, 'rows': 8})
   config.tiny.rl = ConfigDict({'steps': 4, 'prompts': 8, 'group_size': 4, 'microbatches': 1})
+  config.tiny.feed = ConfigDict({'cuts': {'completions': 3}, 'potentials': {'probes': 3}})
   config.tiny.eval = ConfigDict({'problems': 16, 'samples': 4, 'every': 2})
   config.tiny.checkpoint = ConfigDict({'every': 2, 'warm_start_every': 30})
   return config
@@ -132,6 +133,24 @@ def _add_feed(config: ConfigDict) -> None:
   feed.prompt_confidence.share = 0.2  # the least likely tokens of a prompt, of which it is
   feed.traces = ConfigDict()
   feed.traces.attempts = 8  # most demonstrations that are drawn until one is wrong
+  feed.steps = ConfigDict()
+  feed.steps.most = 4  # steps of a completion; what follows belongs to the last of them
+  feed.cuts = ConfigDict()
+  feed.cuts.threshold = 0.9  # before tokens less likely than this
+  feed.cuts.interval = 5  # before every so many of them
+  feed.cuts.completions = 9  # drawn for the value of each cut
+  feed.tree = ConfigDict()
+  feed.tree.segment = 8  # tokens of a segment but the last
+  feed.tree.depth = 3  # segments from the prompt to the end
+  feed.tree.branching = 2  # segments after each but the last; of the first there are rl.group_size
+  feed.branches = ConfigDict()
+  feed.branches.each = 3  # branches of each answer
+  feed.branches.top_k = 20  # tokens of the highest entropy that one may begin at
+  feed.branches.characters = 1  # least length of such a token; 2 where tokens are words
+  feed.potentials = ConfigDict()
+  feed.potentials.probes = 5  # answers that are drawn after each step
+  feed.potentials.tokens = 10  # of a probe
+  feed.potentials.temperature = 0.6  # of the draws
 
 
 def use_task(config: ConfigDict, name: str, **changes) -> None:

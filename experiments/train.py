@@ -220,14 +220,19 @@ def _records(parts, drawn: Rollout, batch, count: int):
   if not count:
     return []
   batch = batch['rollouts'] if isinstance(batch, dict) else batch
-  first = (batch.completion[:count], batch.rewards[:count], batch.mask[:count])
-  completion, rewards, mask = training.sharding.to_hosts(first)
   given = drawn.given or [''] * count
+
+  def first(x):
+    if batch.group is not None:  # rows of a prompt stand together, and are as many for each
+      x = x.reshape(len(drawn.problems), -1, *x.shape[1:])
+    return training.sharding.to_hosts(x[:count])
+
+  completion, rewards, mask = map(first, (batch.completion, batch.rewards, batch.mask))
   # One number a completion: the mean over its tokens where the method's advantages differ by token.
   # A method that imitates or ranks has none.
   advantages = np.zeros_like(rewards[..., None])
   if batch.advantages is not None:
-    advantages = training.sharding.to_hosts(batch.advantages[:count])
+    advantages = first(batch.advantages)
   advantages = np.broadcast_to(advantages, mask.shape)
   advantages = (advantages * mask).sum(-1) / np.maximum(mask.sum(-1), 1.0)
   return [

@@ -100,7 +100,6 @@ FEED: dict[str, Callable[..., np.ndarray]] = {
   'potentials': several(STEPS),
   'predicted': unit,
   'prompt_confidence': unit,
-  'rank_dynamics': several(3),
   'reference': bit,
   'reward_gap': unit,
   'state': label(4),

@@ -18,6 +18,7 @@ from experiments.build import Parts
 from experiments.errors import UserError
 from experiments.feeders.adhint import hinted
 from experiments.feeders.answers import answers
+from experiments.feeders.branches import branches
 from experiments.feeders.columns import (
   category,
   difference,
@@ -26,11 +27,17 @@ from experiments.feeders.columns import (
   predicted,
   reward_gap,
 )
+from experiments.feeders.copies import copies
+from experiments.feeders.cuts import cuts
+from experiments.feeders.episodes import episodes
 from experiments.feeders.ghpo import hint_stage
 from experiments.feeders.greedy import greedy_rewards
 from experiments.feeders.offline import critiques, traces
+from experiments.feeders.potentials import potentials
 from experiments.feeders.prompts import prompt_confidence
 from experiments.feeders.seele import hint_mask
+from experiments.feeders.steps import labels
+from experiments.feeders.tree import tree
 from experiments.feeders.worked import demonstrations, expert_logp, reference
 from experiments.rollout import Rollout
 from rljax.types import Method
@@ -40,8 +47,11 @@ Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 # What each brings, under the name by which methods ask for it; one may bring several.
 FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'answers': answers,
+  'branched': branches,
   'category': category,
+  'copies': copies,
   'critiques': critiques,
+  'cuts': cuts,
   'demonstrations': demonstrations,
   'difference': difference,
   'difficulty': difficulty,
@@ -51,22 +61,39 @@ FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
   'hint_stage': hint_stage,
   'hinted': hinted,
   'iou': iou,
+  'labels': labels,
+  'parent_deviation': tree,
+  'parent_value': tree,
+  'potentials': potentials,
   'predicted': predicted,
   'prompt_confidence': prompt_confidence,
   'reference': reference,
   'reward_gap': reward_gap,
+  'state': episodes,
+  'step': episodes,
+  'step_rewards': episodes,
   'traces': traces,
+  'trajectory': episodes,
+  'values_at_cuts': cuts,
 }
 
 # Those that change which completions there are; the others say something of them, and come after.
 _FIRST = (
+  'branched',
+  'copies',
   'critiques',
   'demonstrations',
   'hint_mask',
   'hint_stage',
   'hinted',
+  'parent_deviation',
+  'parent_value',
   'reference',
+  'state',
+  'step',
+  'step_rewards',
   'traces',
+  'trajectory',
 )
 
 

@@ -20,7 +20,8 @@ def cure(
 
   What is special is the rollout of its first stage. Some answers of each prompt are branched off at
   `selection.branch_points`, and answers and branches are one group; the tokens before a branch are
-  its prompt and have no loss.
+  its prompt and have no loss. A rollout marks them in `batch.extras['branched']`, which nobody
+  reads here.
 
   Args:
     max_length: longest completion, in tokens; a branch counts what is new in it.
@@ -39,4 +40,5 @@ def cure(
     ratio = token_ratio(scores, batch)
     return surrogates.dual_clipped(ratio, batch.advantages, clip_low, clip_high, cap=cap)
 
-  return method._replace(terms={**method.terms, 'policy': Term(policy, aggregation.token_mean)})
+  terms = {**method.terms, 'policy': Term(policy, aggregation.token_mean)}
+  return method._replace(terms=terms, needs=('branched',))

@@ -139,9 +139,10 @@ def _agent(estimate, clip_low, clip_high):
     found = estimate(*(x.reshape(-1) for x in rows))
     return batch.replace(advantages=found.reshape(*batch.rewards.shape, 1))
 
-  return stateless(
+  method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
   )
+  return method._replace(needs=('state', 'step', 'step_rewards', 'trajectory'))
 
 
 def _task(batch: Batch) -> jax.Array:

@@ -57,6 +57,7 @@ def spae(
     )
     return batch.replace(advantages=found)
 
-  return stateless(
+  method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)
   )
+  return method._replace(needs=('potentials',))  # which come with their steps

@@ -51,7 +51,7 @@ def spo_chain(*, threshold: float = 0.9, clip_low: float = 0.2, clip_high: float
       extras=batch.extras | {'unlikely': unlikely},
     )
 
-  return stateless(prepare, **policy_terms(_ratio, clip_low, clip_high, _unlikely_mean))
+  return _spo(prepare, clip_low, clip_high, needs=('cuts', 'values_at_cuts'))
 
 
 def spo_tree(*, threshold: float = 0.9, clip_low: float = 0.2, clip_high: float = 0.2) -> Method:
@@ -76,7 +76,7 @@ def spo_tree(*, threshold: float = 0.9, clip_low: float = 0.2, clip_high: float 
     parent = extra(batch, 'parent_value', "the value of each segment's parent node, [*N]")
     return _with_edges(batch, batch.rewards - parent, threshold)
 
-  return stateless(prepare, **policy_terms(_ratio, clip_low, clip_high, _unlikely_mean))
+  return _spo(prepare, clip_low, clip_high, needs=('parent_value',))
 
 
 def spo_tree_scaled(
@@ -105,7 +105,12 @@ def spo_tree_scaled(
     )
     return _with_edges(batch, (batch.rewards - parent) / (deviation + eps), threshold)
 
-  return stateless(prepare, **policy_terms(_ratio, clip_low, clip_high, _unlikely_mean))
+  return _spo(prepare, clip_low, clip_high, needs=('parent_deviation', 'parent_value'))
+
+
+def _spo(prepare, clip_low, clip_high, needs):
+  method = stateless(prepare, **policy_terms(_ratio, clip_low, clip_high, _unlikely_mean))
+  return method._replace(needs=needs)
 
 
 def _with_edges(batch, rises, threshold):

@@ -58,9 +58,10 @@ def tp_grpo(
     )
     return batch.replace(advantages=found)
 
-  return stateless(
+  method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.sequence_mean)
   )
+  return method._replace(needs=('labels',))  # which come with their steps
 
 
 def _group_mean(x, where=None):

@@ -52,9 +52,10 @@ def vspo(
     weight = token_weights.smoothed_value(values, average, copies, width=width)
     return batch.replace(advantages=(estimate * weight)[..., None])
 
-  return stateless(
+  method = stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.sequence_mean)
   )
+  return method._replace(needs=('copies',))
 
 
 def _group_size(x, where=None):

@@ -11,14 +11,17 @@ import jax.numpy as jnp
 from rljax import stats
 
 
-def critical_words(words: Sequence[bytes], special: Collection[int] = ()) -> jax.Array:
+def critical_words(
+  words: Sequence[bytes], special: Collection[int] = (), *, characters: int = 2
+) -> jax.Array:
   """Words at which a branch may begin: bool `[V]`.
 
   Args:
     words: the bytes of every token, b'' for one that leaves no text.
     special: tokens with a meaning of their own, such as the end token.
+    characters: the authors' 2 leaves no token to a tokenizer of single characters.
   Returns:
-    True where the text, without blanks around it, has two characters or more.
+    True where the text, without blanks around it, has so many characters or more.
 
   Source: get_critic_key_token_mask of the authors of arXiv 2508.11016.
 
@@ -26,7 +29,7 @@ def critical_words(words: Sequence[bytes], special: Collection[int] = ()) -> jax
   Array([ True, False, False,  True], dtype=bool)
   """
   texts = [word.decode(errors='replace').strip() for word in words]
-  return jnp.array([len(text) > 1 and i not in special for i, text in enumerate(texts)])
+  return jnp.array([len(text) >= characters and i not in special for i, text in enumerate(texts)])
 
 
 def critical_tokens(entropy: jax.Array, allowed: jax.Array, *, top_k: int = 20) -> jax.Array:

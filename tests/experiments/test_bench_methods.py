@@ -51,8 +51,8 @@ def test_a_method_is_given_what_its_errors_name(tiny):
 
 
 def test_a_key_that_is_missing_is_given_too(tiny):
-  method = asking(only=lambda batch: batch.extras['rank_dynamics'])
-  assert bench.fitting(*tiny, method).extras == ['rank_dynamics']
+  method = asking(only=lambda batch: batch.extras['potentials'])
+  assert bench.fitting(*tiny, method).extras == ['potentials']
 
 
 def test_what_nobody_knows_is_reported_in_the_methods_words(tiny):

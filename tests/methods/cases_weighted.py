@@ -204,11 +204,11 @@ def slow_unlikeliness(p, beta=0.25):
 def dynamics_extras(p):
   key = p['logp'][:, :1]
   spread = np.mod(np.concatenate([37.7 * key, 53.1 * key, 71.9 * key], axis=1), 1.0)
-  return {'rank_dynamics': np.array(MEANS) + (spread - 0.5) * [4.0, 0.8, 0.4]}
+  return {'old_rank_dynamics': np.array(MEANS) + (spread - 0.5) * [4.0, 0.8, 0.4]}
 
 
 def slow_verl(p, gain=2.0, kappa=2.0):
-  dynamics, out = dynamics_extras(p)['rank_dynamics'], standardised(p)
+  dynamics, out = dynamics_extras(p)['old_rank_dynamics'], standardised(p)
   for i, x in enumerate(np.float64(np.float32(dynamics))):
     d = [
       min(max((v - m) / (abs(m) + 1e-8), -5), 5)

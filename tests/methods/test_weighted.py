@@ -28,7 +28,7 @@ NEEDS = {
   'iou': methods.univg(),
   'difficulty': methods.gui_g1(),
   'prompt_confidence': methods.progrpo(alpha=1.0),
-  'rank_dynamics': methods.verl(),
+  'old_rank_dynamics': methods.verl(),
 }
 
 
@@ -97,19 +97,19 @@ def test_verl_takes_three_steps_to_know_a_mean():
   steps = [start(keep=True)[1]]
   for i in range(2):
     steps.append(
-      steps[0].replace(extras={'rank_dynamics': steps[0].extras['rank_dynamics'] + i + 1})
+      steps[0].replace(extras={'old_rank_dynamics': steps[0].extras['old_rank_dynamics'] + i + 1})
     )
   mu = np.zeros(3)
   for i, batch in enumerate(steps):
     _, base = plain.prepare((), batch)
-    bonus = advantages.rank_bonus(batch.extras['rank_dynamics'], jnp.asarray(mu, jnp.float32))
+    bonus = advantages.rank_bonus(batch.extras['old_rank_dynamics'], jnp.asarray(mu, jnp.float32))
     expected = base.advantages[..., 0]
     if i > 0:
       expected = advantages.bounded_bonus(expected, bonus, limit=0.5)
     state, found = prepare(state, batch)
     np.testing.assert_allclose(found.advantages[..., 0], expected, rtol=1e-4, atol=1e-6)
     if i > 0:
-      previous = np.asarray(steps[i - 1].extras['rank_dynamics'])[np.asarray(batch.keep) > 0]
+      previous = np.asarray(steps[i - 1].extras['old_rank_dynamics'])[np.asarray(batch.keep) > 0]
       mu = 0.7 * mu + 0.3 * previous.mean(0)
       np.testing.assert_allclose(state['ranks'].means, mu, rtol=1e-5)
   assert np.abs(mu).min() > 0
