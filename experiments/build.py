@@ -353,7 +353,7 @@ def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
       f'rl.asynchronous.sampler_devices ({rl.asynchronous.sampler_devices}) would wait for the '
       'updates, and these for them; set rl.asynchronous.staleness to 1 or more.'
     )
-  single = ('reinforce', 'reinforce_token_mean', 'rloo')
+  single = ('opo', 'reinforce', 'reinforce_token_mean', 'remax', 'rloo')
   if rl.epochs * rl.minibatches > 1 and config.method in single:
     raise UserError(
       f'{config.method} has no ratio to correct for a policy that has moved, so it takes one '
