@@ -143,8 +143,8 @@ def with_rows(
   rows = jax.tree.map(
     lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), (own | {'group': group}, extras)
   )
-  fields, extras = put_rows(parts, rows)
-  batch = Batch(**fields, group_shape=(count, size), extras=extras)
+  fields, placed = put_rows(parts, rows)
+  batch = Batch(**fields, group_shape=(count, size), extras=placed)
   return rollout._replace(batch=batch)
 
 

@@ -120,8 +120,7 @@ def _edges(parts, rollout, levels, prompts, width, value) -> Rollout:
   starts = np.cumsum([count, *sizes])[:-1]  # of each level among the nodes, after the roots
   parents = [np.full(count, -1)]
   for nodes, start in zip(levels, [0, *starts], strict=False):
-    rows, branches = nodes['there'].shape
-    above = start + np.repeat(np.arange(rows), branches)
+    above = start + np.arange(nodes['there'].size) // nodes['there'].shape[1]
     parents.append(np.where(nodes['there'].reshape(-1), above, -1))
   parent = np.concatenate(parents).astype(np.int32)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import quickstart
+from configs import base, quickstart
 from experiments import build, cli
 from experiments.errors import UserError
 from experiments.feeders.branches import branches
@@ -276,6 +276,22 @@ def test_labels_say_which_columns_are_right_or_match_the_wrong_answer():
   np.testing.assert_array_equal(found['labels'][0], wanted)
   lengths = [8, 9, 9]
   np.testing.assert_array_equal(found['step_id'][0, 0, :31], np.repeat([0, 1, 2, 3], [*lengths, 5]))
+
+
+@pytest.mark.parametrize(('name', 'more'), [('column_addition', 1), ('random_calculation', 0)])
+def test_every_step_of_a_worked_solution_is_right(name, more):
+  config = quickstart.get_config()
+  base.use_task(config, name)
+  config = cli.settle(config, tiny=True).copy_and_resolve_references()
+  parts = build.make_parts(config)
+  problems = data.prompts(parts.task, 0, 0, 20)
+  given = worked(parts, problems, [[parts.task.solve(problem)] for problem in problems])
+  found = labels(config, parts)(given, None, None).batch.extras
+  count = np.asarray(found['num_steps'])
+  # The last step is the answer, which nobody judges.
+  np.testing.assert_array_equal(found['labels'], np.arange(4) < count[..., None] - 1)
+  np.testing.assert_array_equal(count[:, 0], [problem.difficulty + more for problem in problems])
+  assert count.max() > 2
 
 
 @pytest.mark.parametrize(
