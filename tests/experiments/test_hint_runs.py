@@ -41,6 +41,7 @@ def short(config):
 
 
 @pytest.mark.nightly
+@pytest.mark.slow
 def test_methods_run_to_their_end_with_a_gradient(tmp_path):
   sft(short(base.get_config()), tmp_path / 'start')
   for name in METHODS:
