@@ -118,12 +118,11 @@ def test_a_read_that_nobody_can_fill_is_named():
     learner.prepare(state, reference, batch)
 
 
-def test_the_estimate_counts_the_pass_that_a_method_asks_for(monkeypatch):
+def test_the_estimate_counts_the_pass_that_a_method_asks_for():
   from experiments import estimate
 
   config = cli.settle(quickstart.get_config(), tiny=True)
   parts = build.check(config)
-  plain = estimate.step_flops(config, parts)
-  monkeypatch.setattr(build, 'method', lambda config: reading(('entropy',)))
-  more = estimate.step_flops(config, parts)
+  plain = estimate.step_flops(config, parts, methods.grpo())
+  more = estimate.step_flops(config, parts, reading(('entropy',)))
   assert more['score'] == 2 * plain['score'] and more['update'] == plain['update']
