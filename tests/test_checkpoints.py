@@ -251,6 +251,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, 
     assert_same(store.restore(one_array(0)).state, states[2])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_no_flipped_bit_anywhere_gives_wrong_numbers(tmp_path):
   state = one_array(1)

@@ -188,6 +188,7 @@ def test_left_early_at_staleness_three_with_refills_and_an_adapter(finished, tmp
   assert [r['staleness'] for r in once] == [0, 1, 2, 3, 3, 3]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_devices_set_apart_change_where_and_not_what(finished, tmp_path, monkeypatch):
   workdir, _ = finished

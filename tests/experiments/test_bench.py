@@ -50,6 +50,7 @@ def small():
   return config
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('name', TOKENS)
 def test_a_repeat_counts_the_tokens_of_its_workload_and_can_be_repeated(name, small):
@@ -156,6 +157,7 @@ def interpreter(tmp_path):
   return path
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_sampler_command_prints_one_json_line_with_the_ratio_to_a_peer(interpreter):
   line = the_line(
@@ -182,6 +184,7 @@ def test_sampler_command_prints_one_json_line_with_the_ratio_to_a_peer(interpret
   assert line['device'].startswith('cpu') and line['jax'] == jax.__version__
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('name', BENCHMARKS)
 def test_every_command_prints_one_json_line(name):

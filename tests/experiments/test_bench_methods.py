@@ -60,6 +60,8 @@ def test_what_nobody_knows_is_reported_in_the_methods_words(tiny):
     bench.fitting(*tiny, asking('moon'))
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_method_of_pairs_or_rows_finds_its_layout(tiny):
   def pairs(batch):
     if batch.rewards.ndim != 2 or batch.rewards.shape[1] != 2:
@@ -119,6 +121,7 @@ def test_the_quickstarts_sizes_are_those_of_its_configuration():
   assert (w.max_new_tokens, w.microbatches) == (run.rl.max_new_tokens, run.rl.microbatches)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_prints_a_line_a_method():
   done = subprocess.run(
@@ -151,7 +154,7 @@ def test_the_command_knows_no_other_method():
     text=True,
     timeout=300,
   )
-  assert done.returncode and 'There is no grpoo. Methods: dapo' in done.stderr
+  assert done.returncode and 'There is no grpoo. Methods: a_grae, ' in done.stderr
 
 
 def test_measure_is_run_in_every_step_of_the_benchmark(tiny):

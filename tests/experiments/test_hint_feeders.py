@@ -134,6 +134,8 @@ def check_hinted_members(world, batch, problem, p, members, hint):
     )
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_seele_draws_its_rounds_after_hints_of_the_fitted_length(world, monkeypatch):
   config, parts, params, drawn = world
   # Half right without a hint is the target, and a hint with which nobody is right was too short.

@@ -73,6 +73,7 @@ def test_the_run_learns_in_the_adapter_alone(finished):
   assert all(not np.any(leaf['b']) for leaf in first['layers'].values())
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkeypatch):
   workdir, config, _ = finished
@@ -116,6 +117,7 @@ def test_init_from_an_adapter_starts_from_the_merged_parameters(finished, tmp_pa
   np.testing.assert_array_equal(found['embedding'], base['embedding'])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_mesh_runs_with_an_adapter(finished, tmp_path):
   workdir, config, _ = finished

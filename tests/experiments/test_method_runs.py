@@ -114,6 +114,7 @@ def test_a_start_of_another_model_ends_the_command(start, tmp_path):
     method_runs.method_runs(wide, FACTS, tmp_path / 'runs.jsonl')
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_methods_run_from_one_start_and_a_third_says_why_not(start, tmp_path, monkeypatch):
   made = []
@@ -128,6 +129,7 @@ def test_two_methods_run_from_one_start_and_a_third_says_why_not(start, tmp_path
   assert grpo['reward'] == gspo['reward'] and grpo['entropy'][0] > 1
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_steps_are_those_of_a_run(start, tmp_path):
   config = configs(start, 'grpo')['grpo']

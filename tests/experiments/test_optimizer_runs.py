@@ -24,6 +24,7 @@ def tiny(name, **changes):
   return config
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('name, rank', [('muon', 0), ('adafactor', 0), ('muon', 2)])
 def test_a_run_learns_and_goes_on_from_its_checkpoints(name, rank, tmp_path, monkeypatch):

@@ -73,6 +73,7 @@ def test_a_run_trains_both_models_and_says_how(finished):
   assert summary['method'] == 'ppo'
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkeypatch):
   workdir, config, _ = finished
@@ -95,6 +96,7 @@ def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkey
   assert (tmp_path / 'run/samples.jsonl').read_bytes() == (workdir / 'samples.jsonl').read_bytes()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_mesh_gives_the_run_of_one_device(finished, tmp_path):
   workdir, config, _ = finished
@@ -110,6 +112,7 @@ def test_a_mesh_gives_the_run_of_one_device(finished, tmp_path):
       assert record[name] == pytest.approx(wanted[name], rel=2e-3, abs=1e-6), name
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'changes',

@@ -236,6 +236,7 @@ def test_without_checkpoint_and_pretrained_model_there_is_no_policy():
     evaluate(cli.settle(quickstart.get_config(), tiny=True), None)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_commands_take_a_pretrained_model(folder, tmp_path):
   config = ('--config=configs/quickstart.py', '--tiny', f'--config.model.path={folder}')

@@ -114,6 +114,7 @@ def undisturbed(tmp_path_factory):
   return workdir
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_processes_train_like_one(undisturbed, tmp_path):
   finish([start(tmp_path / 'one')])

@@ -122,6 +122,7 @@ def deep_step(layers):
   return model.apply, (params, jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1), jnp.int32), cache)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_program_of_a_decoding_step_does_not_grow_with_the_depth():
   def equations(layers):
@@ -224,6 +225,7 @@ def test_bfloat16_checkpoints_keep_their_type_and_come_close(checkpoint, tmp_pat
   jax.tree.map(np.testing.assert_array_equal, huggingface.load(tmp_path / 'wide')[1], wide)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_remat_changes_the_memory_of_the_backward_pass_and_not_its_result(checkpoint):
   config, params = huggingface.load(checkpoint('qwen2, windows'))

@@ -81,6 +81,7 @@ def a_batch():
   return METHOD.prepare((), toys.as_batch(toys.problem(3, [2] * 8), 'groups'))[1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('model', [MODEL, DEEP], ids=['unrolled', 'scanned'])
 def test_an_untrained_adapter_is_the_base_to_the_last_bit(model):
@@ -184,6 +185,7 @@ def size(tree):
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_compiled_step_holds_one_base_and_neither_its_gradient_nor_its_moments():
   """The same step on all parameters writes base, gradient and both moments."""
@@ -237,12 +239,14 @@ def assert_same_step(found, expected):
     assert float(metrics[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('parts', [2, 4])
 def test_microbatches_change_no_gradient(parts):
   assert_same_step(one_step(parts), one_step(1))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('shape', [(2, 2, 1), (1, 2, 2)])
 def test_a_mesh_gives_the_step_of_one_device(shape):

@@ -60,6 +60,7 @@ def assert_same(found, wanted):
   np.testing.assert_allclose(found.logp, wanted.logp, atol=1e-5)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'in_flight'), [('shallow', 1), ('shallow', 5), ('looped', 5), ('windowed', 5)]

@@ -384,6 +384,8 @@ def test_the_cache_grows_in_few_steps_to_the_length(length, ends):
   assert len(sampler_module._buckets(100_000)) == 4
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_growing_cache_changes_nothing(monkeypatch):
   prompt = prompts(3, 5)
   params = decoder_params(3.0)

@@ -54,6 +54,8 @@ def slow():
   return {'spread': np.array(spreads), 'size': sizes, 'ends': np.array(both)}
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('layout', ['rows', 'groups', 'packed', 'packed on a mesh', 'on a mesh'])
 def test_features_are_those_of_each_completion_alone(layout):
   model, params = MODEL, PARAMS

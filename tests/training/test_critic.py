@@ -121,6 +121,8 @@ def test_a_step_is_that_of_the_whole_batch_for_any_cut():
   assert float(optax.global_norm(slopes)) > 0.05
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_methods_on_two_batches_train_one_critic():
   two = methods.together(first=METHOD, second=METHOD)
   batches = {'first': prepared(), 'second': prepared().replace(keep=jnp.zeros((8, 4)))}

@@ -270,6 +270,7 @@ def start(specs):
   return models.init(jax.random.key(0), specs)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('make', [optimizers.muon, optimizers.adafactor])
 @pytest.mark.parametrize('specs', [SPECS, LORA], ids=['all', 'adapter'])

@@ -65,6 +65,8 @@ def test_slots_are_filled_from_the_longest_to_the_shortest():
   assert found[1, 0].tolist() == [0, 9, 18, 27, -1, -1, -1, -1] and (found[1, 1] == -1).all()
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'changes', [{}, {'num_layers': 2, 'windows': (3, 0)}, {'num_layers': 6, 'qk_norm': True}], ids=str
 )
@@ -140,6 +142,7 @@ def test_gradient_and_metrics_are_those_of_the_padded_batch(name):
     assert float(seen[key]) == pytest.approx(float(value), rel=1e-5, abs=1e-6), key
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_one_completion_a_prompt_is_cut_to_the_longest():
   given = batch(prompts=6, group=1)

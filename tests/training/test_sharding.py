@@ -311,6 +311,7 @@ def abstract_batch(mesh):
   )
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('shape', [(1, 4, 1), (1, 2, 2)])
 def test_the_head_travels_once_however_many_chunks_it_meets(shape):
@@ -328,6 +329,8 @@ def test_the_head_travels_once_however_many_chunks_it_meets(shape):
   assert gathered(local, 8) == gathered(local, 1024)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('layers', [1, 9])  # unrolled, and a loop over layers
 def test_with_gathered_weights_next_to_nothing_travels_for_a_token(layers):
   mesh = sharding.make_mesh(1, 4, 1)
@@ -350,6 +353,8 @@ def test_with_gathered_weights_next_to_nothing_travels_for_a_token(layers):
   assert extra < 0.01 * expected  # whether all rows are done
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_gathered_weights_draw_the_same_tokens_with_an_adapter_too():
   mesh = sharding.make_mesh(1, 2, 2)
   specs = lora.specs(MODEL.specs, rank=2, targets=('*',))
