@@ -65,6 +65,7 @@ def test_a_step_is_drawn_by_the_policy_of_k_steps_before(k, expected):
   assert [ahead.version(step, k) for step in range(1, 6)] == expected
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'k, devices, refill, mesh', [(1, 0, 0, 1), (2, 0, 1, 4), (1, 1, 0, 1), (3, 2, 1, 2)]
@@ -106,6 +107,7 @@ def test_devices_set_apart_sample_and_no_others():
   assert build.sampler_parts(staleness(1), shared) is shared
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_run_says_how_stale_it_is_and_corrects_for_it(finished):
   workdir, config = finished
@@ -120,6 +122,7 @@ def test_a_run_says_how_stale_it_is_and_corrects_for_it(finished):
   assert all(0 <= r['loss/importance_capped'] < 0.5 for r in records)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_checkpoint_holds_the_policies_before_its_own(tmp_path):
   config = staleness(2, checkpoint__every=1, rl__steps=3, eval__every=0)
@@ -163,6 +166,7 @@ def assert_same_run(found, expected, config):
   assert (found / 'samples.jsonl').read_bytes() == (expected / 'samples.jsonl').read_bytes()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('step, saved', [(1, True), (3, True), (4, False)])
 def test_left_anywhere_it_ends_like_the_undisturbed_run(
@@ -232,6 +236,7 @@ def test_a_fault_of_the_thread_ends_the_run_with_its_own_words(finished, tmp_pat
   same_params(tmp_path / 'run', workdir)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_off_it_leaves_no_trace(finished, tmp_path):
   workdir, _ = finished

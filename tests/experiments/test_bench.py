@@ -59,6 +59,8 @@ def test_a_repeat_counts_the_tokens_of_its_workload_and_can_be_repeated(name, sm
   assert [run()['tokens'] for _ in range(3)] == 3 * [TOKENS[name]]
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_compilation_is_made_anew_at_every_repeat(small):
   from experiments.bench import compile_time
 
@@ -77,6 +79,7 @@ def test_a_compilation_is_made_anew_at_every_repeat(small):
   assert counts[0] == counts[1] >= 3
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_few_completions_at_a_time_are_the_work_of_batches(small):
   small.update({'in_flight': 2, 'min_new_tokens': 3})

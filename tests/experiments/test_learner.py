@@ -67,6 +67,7 @@ def start(method, **changes):
   return learner, state, reference, batch, score
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('bucket', [0, 8], ids=['padded', 'packed'])
 def test_what_a_method_reads_is_that_of_the_policy_before_its_update(bucket):

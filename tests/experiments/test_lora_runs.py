@@ -44,6 +44,7 @@ def names(path):
   }
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_checkpoints_hold_the_adapter_and_the_warm_start_the_base(finished):
   workdir, config, _ = finished

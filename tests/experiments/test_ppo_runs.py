@@ -54,6 +54,8 @@ def largest_change(a, b):
   )
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_run_trains_both_models_and_says_how(finished):
   workdir, config, summary = finished
   records = read_metrics(workdir)['rl']

@@ -159,6 +159,7 @@ def test_a_run_starts_from_the_pretrained_weights(folder):
   assert build.initial_params(half, 3)['embedding'].dtype == 'bfloat16'
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_training_changes_the_weights_and_export_gives_them_out(folder, trained, tmp_path):
   config, workdir, summary = trained

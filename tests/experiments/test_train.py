@@ -175,6 +175,8 @@ def test_every_configuration_runs_tiny(make, tmp_path):
   each_step_once(tmp_path / 'run', config)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_several_updates_a_batch_with_kl_and_entropy_terms(tmp_path):
   config = tiny(quickstart.get_config())
   with config.unlocked():
@@ -263,6 +265,7 @@ def test_killed_five_times_ends_like_the_undisturbed_run(tmp_path):
     assert stable(again[name]) == stable(once[name])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_sigterm_saves_and_leaves_with_the_shells_status(tmp_path):
   process = _start(tmp_path / 'run', {**os.environ, 'JAX_PLATFORMS': 'cpu'})

@@ -153,6 +153,7 @@ def test_order_of_samples_and_prompts_does_not_matter(name):
   assert_near(found[0], expected[0], scale=1.0)
 
 
+@pytest.mark.nightly
 @every_method
 def test_more_padding_changes_nothing(name):
   scores, batch = start(name, seed=1)
@@ -165,6 +166,7 @@ def test_more_padding_changes_nothing(name):
   assert_near(more, (loss, terms), scale=1.0)
 
 
+@pytest.mark.nightly
 @every_method
 def test_both_layouts_agree(name):
   case = all_cases()[name]
@@ -177,8 +179,9 @@ def test_both_layouts_agree(name):
   assert_near(found_gradient, jax.tree.map(lambda x: x.reshape(P * G, *x.shape[2:]), gradient))
 
 
+@pytest.mark.nightly
 @every_method
-@pytest.mark.parametrize('parts', [4, pytest.param(2, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize('parts', [2, 4])
 def test_cutting_into_microbatches_changes_nothing(name, parts):
   scores, batch = start(name, seed=3)
   case = all_cases()[name]

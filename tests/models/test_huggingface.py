@@ -140,6 +140,8 @@ def test_logits_equal_those_of_transformers(name, folder):
   assert np.abs(found - wanted)[tokens >= 0].max() < 1e-4
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CASES)
 def test_greedy_continuations_equal_those_of_transformers(name, folder):
   config, params = huggingface.load(folder(name))

@@ -91,6 +91,8 @@ def test_an_untrained_adapter_is_the_base_to_the_last_bit(model):
   np.testing.assert_array_equal(run(model, join(base, adapter)), run(model, base))
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('model', [MODEL, DEEP], ids=['unrolled', 'scanned'])
 def test_joined_weights_give_the_logits_of_merged_ones(model):
   base, adapter = base_of(model), adapter_of(model)

@@ -27,6 +27,8 @@ def initial(key, specs):
   return jax.jit(lambda key: models.init(key, specs))(key)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('tied', [True, False])
 def test_its_parameters_are_the_policys_but_for_the_head(tied):
   policy = models.decoder(dataclasses.replace(CONFIG, tied=tied))

@@ -72,10 +72,14 @@ def test_completions_are_those_of_drawing_all_at_once(name, in_flight):
   assert_same(draw(name, in_flight), wanted)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_more_rows_than_completions_is_all_at_once():
   assert_same(draw('shallow', 1000), draw('shallow', None))
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('in_flight', [None, 5])
 def test_a_completion_ends_at_its_own_limit(in_flight):
   free = draw('shallow', in_flight)

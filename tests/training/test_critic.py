@@ -155,6 +155,8 @@ def test_a_method_without_a_critic_is_refused():
     training.make_critic_step(training.make_value(MODEL), methods.grpo(), optax.sgd(1.0))
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('mesh', [(2, 2, 1), (1, 2, 2)])
 def test_four_devices_give_the_steps_of_one(mesh):
   mesh = sharding.make_mesh(*mesh)

@@ -126,6 +126,8 @@ def stepped(method, given, microbatches=1):
   return state.opt_state[0].mu, metrics
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_gradient_and_metrics_are_those_of_the_padded_batch(name):
   method = METHODS[name]

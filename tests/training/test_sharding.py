@@ -156,6 +156,8 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_any_optimizers_state_follows_its_parameters_and_its_step_is_that_of_one_device(name):
   tx = OPTIMIZERS[name]
