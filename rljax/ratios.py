@@ -31,33 +31,6 @@ def token(logp: jax.Array, old_logp: jax.Array | None = None) -> jax.Array:
   return jnp.exp(log_ratio(logp, old_logp))
 
 
-def truncated_importance(
-  old_logp: jax.Array, behavior_logp: jax.Array, cap: float = 2.0
-) -> jax.Array:
-  """Truncated importance weight of each token, `[..., T]`: `min(old / behavior, cap)`, a constant.
-
-  It corrects for tokens that were drawn by another policy than the one the update starts from: by
-  an older one, or by a sampler of other precision. It multiplies the finished loss of each token,
-  outside of the clip, and no denominator counts it.
-
-  Args:
-    old_logp: `[..., T]`, under the policy that the update starts from.
-    behavior_logp: `[..., T]`, under the distribution that was drawn from.
-    cap: the largest weight.
-  Raises:
-    ValueError: `cap` is not positive.
-
-  Source: the first factor of the decoupled objectives of arXiv 2110.00641 and 2505.24298; truncated
-  as in verl's rollout_corr_helper.py at the level of tokens, with its default cap.
-
-  >>> truncated_importance(jnp.log(jnp.array([[0.5, 0.1]])), jnp.log(jnp.array([[0.1, 0.2]])))
-  Array([[2. , 0.5]], dtype=float32)
-  """
-  if cap <= 0:
-    raise ValueError(f'cap is the largest importance weight and must be positive, not {cap}.')
-  return jax.lax.stop_gradient(jnp.minimum(token(old_logp, behavior_logp), cap))
-
-
 def sequence(logp: jax.Array, old_logp: jax.Array | None, mask: jax.Array) -> jax.Array:
   """GSPO's ratio: the geometric mean of the token ratios of each sequence.
 

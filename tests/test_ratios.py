@@ -164,30 +164,6 @@ def test_low_precision_is_subtracted_in_float32():
   np.testing.assert_allclose(ratios.token(logp, jnp.array([[-1.001]])), np.exp(0.001), rtol=1e-6)
 
 
-@both_precisions
-@pytest.mark.parametrize('cap', [0.5, 2.0])
-def test_truncated_importance_equals_a_loop(dtype, tolerance, cap):
-  expected = np.empty(SHAPE)
-  for i in np.ndindex(SHAPE):
-    expected[i] = min(np.exp(min(max(LOGP[i] - OLD[i], -20.0), 20.0)), cap)
-  assert (expected == cap).any() and (expected < cap).any()
-  fn = functools.partial(ratios.truncated_importance, cap=cap)
-  assert_close(run(fn, dtype, LOGP, OLD), expected, tolerance)
-
-
-def test_truncated_importance_is_a_constant_and_one_for_an_exact_sampler():
-  x = jnp.asarray(NEAR, jnp.float32)
-  np.testing.assert_array_equal(ratios.truncated_importance(x, x), 1.0)
-  for argument in (0, 1):
-    gradient = jax.grad(lambda a, b: ratios.truncated_importance(a, b).sum(), argument)(x, x - 0.1)
-    np.testing.assert_array_equal(gradient, 0.0)
-
-
-def test_the_cap_must_be_positive():
-  with pytest.raises(ValueError, match='must be positive, not 0'):
-    ratios.truncated_importance(jnp.zeros((1, 1)), jnp.zeros((1, 1)), cap=0.0)
-
-
 def test_shapes_must_agree():
   with pytest.raises(AssertionError):
     ratios.token(jnp.ones((2, 3)), jnp.ones((2, 1)))

@@ -44,57 +44,46 @@ from rljax.types import Method
 
 Feeder = Callable[[Rollout, Any, jax.Array], Rollout]
 
-# What each brings, under the name by which methods ask for it; one may bring several.
-FEEDERS: dict[str, Callable[[ConfigDict, Parts], Feeder]] = {
-  'answers': answers,
+Maker = Callable[[ConfigDict, Parts], Feeder]
+
+# What each brings, under the name by which methods ask for it; one may bring several. These change
+# which completions there are, and come first.
+_COMPLETIONS: dict[str, Maker] = {
   'branched': branches,
-  'category': category,
   'copies': copies,
   'critiques': critiques,
-  'cuts': cuts,
   'demonstrations': demonstrations,
-  'difference': difference,
-  'difficulty': difficulty,
-  'expert_logp': expert_logp,
-  'greedy_rewards': greedy_rewards,
   'hint_mask': hint_mask,
   'hint_stage': hint_stage,
   'hinted': hinted,
-  'iou': iou,
-  'labels': labels,
   'parent_deviation': tree,
   'parent_value': tree,
-  'potentials': potentials,
-  'predicted': predicted,
-  'prompt_confidence': prompt_confidence,
   'reference': reference,
-  'reward_gap': reward_gap,
   'state': episodes,
   'step': episodes,
   'step_rewards': episodes,
   'traces': traces,
   'trajectory': episodes,
-  'values_at_cuts': cuts,
 }
 
-# Those that change which completions there are; the others say something of them, and come after.
-_FIRST = (
-  'branched',
-  'copies',
-  'critiques',
-  'demonstrations',
-  'hint_mask',
-  'hint_stage',
-  'hinted',
-  'parent_deviation',
-  'parent_value',
-  'reference',
-  'state',
-  'step',
-  'step_rewards',
-  'traces',
-  'trajectory',
-)
+# These say something of the completions that there are.
+_COLUMNS: dict[str, Maker] = {
+  'answers': answers,
+  'category': category,
+  'cuts': cuts,
+  'difference': difference,
+  'difficulty': difficulty,
+  'expert_logp': expert_logp,
+  'greedy_rewards': greedy_rewards,
+  'iou': iou,
+  'labels': labels,
+  'potentials': potentials,
+  'predicted': predicted,
+  'prompt_confidence': prompt_confidence,
+  'reward_gap': reward_gap,
+}
+
+FEEDERS = {**_COMPLETIONS, **_COLUMNS}
 
 
 def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
@@ -116,7 +105,7 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
         f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
         f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
       )
-  needs = sorted(method.needs, key=lambda name: (name not in _FIRST, name))
+  needs = sorted(method.needs, key=lambda name: (name in _COLUMNS, name))
   feeders = [make(config, parts) for make in dict.fromkeys(FEEDERS[name] for name in needs)]
 
   def feed(rollout, params, key):

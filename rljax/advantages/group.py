@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax import stats
+from rljax.advantages._members import members
 
 
 def center(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
@@ -23,7 +24,7 @@ def center(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
   >>> center(jnp.array([[1.0, 0.0, 0.0, 1.0]]))
   Array([[ 0.5, -0.5, -0.5,  0.5]], dtype=float32)
   """
-  rewards, real = _members(rewards, where)
+  rewards, real = members(rewards, where)
   centred = rewards - stats.mean(rewards, real, axis=-1, keepdims=True)
   # The mean of equal rewards is not always that reward in float32.
   return jnp.where(real & ~stats.is_constant(rewards, real), centred, 0)
@@ -63,7 +64,7 @@ def rloo(rewards: jax.Array, where: jax.Array | None = None) -> jax.Array:
   >>> rloo(jnp.array([[1.0, 0.0, 0.0]]))
   Array([[ 1. , -0.5, -0.5]], dtype=float32)
   """
-  rewards, real = _members(rewards, where)
+  rewards, real = members(rewards, where)
   n = jnp.sum(real, axis=-1, keepdims=True).astype(rewards.dtype)
   others = (jnp.sum(rewards, axis=-1, keepdims=True) - rewards) / jnp.maximum(n - 1, 1)
   return jnp.where(real & ~stats.is_constant(rewards, real), rewards - others, 0)
@@ -83,13 +84,6 @@ def raw_if_alone(
          [ 3. ,  0. ]], dtype=float32)
   """
   chex.assert_equal_shape([advantages, rewards])
-  rewards, real = _members(rewards, where)
+  rewards, real = members(rewards, where)
   alone = real & (jnp.sum(real, axis=-1, keepdims=True) == 1)
   return jnp.where(alone, rewards, advantages)
-
-
-def _members(rewards, where):
-  """Rewards, 0 where nobody is, and who is real."""
-  chex.assert_shape(rewards, (..., None, None))
-  real = stats.is_real(rewards, where)
-  return jnp.where(real, stats.as_float(rewards), 0), real

@@ -18,6 +18,8 @@ def bounded_bonus(advantages: jax.Array, bonus: jax.Array, *, limit: float) -> j
 
   With `limit` up to 1 no advantage changes its sign.
 
+  Source: the bound of XRPO, arXiv 2510.06672, and of VERL's bonus (`rank_bonus`).
+
   >>> bounded_bonus(jnp.array([1.0, -1.0, 0.0]), jnp.array([0.3, 2.0, 2.0]), limit=0.5)
   Array([ 1.3, -0.5,  0. ], dtype=float32)
   """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rljax import advantages, aggregation, selection, shaping
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
+from rljax.methods.reading import correct, kept
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
@@ -33,15 +34,14 @@ def dapo(
   """
 
   def prepare(batch):
-    correct = batch.extras.get('correct', batch.rewards)
-    keep = per_group(selection.mixed, batch)(correct)
+    keep = kept(batch) * per_group(selection.mixed, batch)(correct(batch))
     rewards = shaping.soft_overlong(
       batch.rewards, batch.lengths, limit=max_length, buffer=overlong_buffer
     )
     estimate = per_group(advantages.grpo, batch)(rewards)
     return batch.replace(
       rewards=rewards,
-      keep=keep if batch.keep is None else keep * batch.keep,
+      keep=keep,
       advantages=estimate[..., None],
     )
 

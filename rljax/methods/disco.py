@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from rljax import ratios, stats, surrogates
 from rljax.methods.group_loss import group_loss
-from rljax.methods.reading import trained
+from rljax.methods.reading import correct, kept, trained
 from rljax.methods.trust_region import with_kl_bound
 from rljax.types import Batch, Method, Scores
 
@@ -93,7 +92,6 @@ def drpo(
 
 def sides(batch: Batch) -> tuple[jax.Array, jax.Array]:
   """Which kept sequences are right, and which are wrong: two float arrays `[*N]`."""
-  correct = stats.as_float(batch.extras.get('correct', batch.rewards))
-  kept = jnp.ones_like(correct) if batch.keep is None else batch.keep
-  right, wrong = (correct == 1) & (kept > 0), (correct == 0) & (kept > 0)
-  return right.astype(correct.dtype), wrong.astype(correct.dtype)
+  found, there = stats.as_float(correct(batch)), kept(batch) > 0
+  right, wrong = there & (found == 1), there & (found == 0)
+  return right.astype(found.dtype), wrong.astype(found.dtype)

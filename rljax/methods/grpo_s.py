@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
 from rljax import advantages
 from rljax.methods.grpo import grpo
-from rljax.methods.reading import extra
+from rljax.methods.reading import extra, kept
 from rljax.types import Method
 
 
@@ -70,7 +68,7 @@ def with_dynamic_scaling(
     difference = extra(batch, 'difference', '1 less the similarity to the demonstration')
     gap = extra(batch, 'reward_gap', 'the reward of the demonstration less that of the completion')
     category = extra(batch, 'category', 'the number of the kind of prompt')
-    keep = jnp.ones_like(gap) if batch.keep is None else batch.keep
+    keep = kept(batch)
     inlier = keep * ((gap >= gap_low) & (gap <= gap_high))
 
     update, mean = advantages.update_category_means, advantages.category_mean

@@ -7,7 +7,7 @@ from functools import partial
 
 from rljax import advantages, aggregation, selection, shaping, surrogates, token_weights
 from rljax.groups import per_group
-from rljax.methods.reading import old_entropy, tokens
+from rljax.methods.reading import correct, kept, old_entropy, tokens
 from rljax.methods.terms import token_ratio
 from rljax.types import Method, Term
 
@@ -44,15 +44,14 @@ def hapo(
 
   def prepare(state, batch):
     del state  # of an older batch
-    correct = batch.extras.get('correct', batch.rewards)
-    keep = per_group(selection.mixed, batch)(correct)
+    keep = kept(batch) * per_group(selection.mixed, batch)(correct(batch))
     rewards = shaping.soft_overlong(
       batch.rewards, batch.lengths, limit=max_length, buffer=overlong_buffer
     )
     estimate = per_group(advantages.hapo, batch)(rewards, batch.lengths)
     batch = batch.replace(
       rewards=rewards,
-      keep=keep if batch.keep is None else keep * batch.keep,
+      keep=keep,
       advantages=estimate[..., None],
     )
     entropy = old_entropy(batch)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rljax import aggregation, ratios, token_weights
+from rljax import aggregation, token_weights
 from rljax.methods.combinators import plus
 from rljax.methods.reading import tokens
 from rljax.types import Batch, Method, Scores, Term
@@ -71,7 +71,7 @@ def with_batch_importance(method: Method, weights: Weights) -> Method:
 
 
 def with_truncated_importance(method: Method, cap: float = 2.0) -> Method:
-  """Truncated importance sampling: every token's loss times `ratios.truncated_importance`.
+  """Truncated importance sampling: every token's loss times `min(old / behavior, cap)`.
 
   Two metrics are added: `importance`, the mean weight of a token, and `importance_capped`, the
   share of tokens whose weight is the cap.
@@ -90,7 +90,8 @@ def with_truncated_importance(method: Method, cap: float = 2.0) -> Method:
     raise ValueError(f'cap is the largest importance weight and must be positive, not {cap}.')
 
   def importance(scores, batch):
-    return ratios.truncated_importance(*_policies(scores, batch), cap)
+    found = token_weights.token_importance(*_policies(scores, batch), batch.mask)
+    return token_weights.truncated(found, high=cap)
 
   def capped(scores, batch):
     weight = importance(scores, batch)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from rljax import advantages, aggregation, divergences, stats, surrogates
+from rljax import advantages, aggregation, stats, surrogates
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra, reference, sampled_logp, tokens, trained
+from rljax.methods.reading import extra, token_rewards, tokens, trained
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Batch, Method, Scores, Term
 
@@ -41,10 +41,7 @@ def ppo(
   """
 
   def prepare(batch):
-    rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
-    if kl_coef:
-      kl = divergences.k1(sampled_logp(batch), reference(batch))
-      rewards = rewards - kl_coef * kl * batch.mask
+    rewards = token_rewards(batch, kl_coef)
     before = _old_values(batch)
     estimate, returns = advantages.gae(rewards, before, batch.mask, gamma=gamma, lam=lam)
     explained = stats.explained_variance(returns, before, tokens(batch))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax import advantages, aggregation, stats
+from rljax.methods import reading
 from rljax.methods.combinators import stateless, with_keep
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Batch, Method
@@ -53,6 +54,6 @@ def nsr(*, clip_low: float = 0.2, clip_high: float = 0.2) -> Method:
 
 def _correct(batch: Batch) -> jax.Array:
   """1 on right answers, `[*N]`; a truncated one has no result and is wrong."""
-  correct = stats.as_float(batch.extras.get('correct', batch.rewards))
+  correct = stats.as_float(reading.correct(batch))
   right = (correct == 1).astype(correct.dtype)
   return right if batch.truncated is None else jnp.where(batch.truncated > 0, 0, right)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rljax import advantages, divergences
 from rljax.types import Batch, Scores
 
 
@@ -83,6 +84,18 @@ def reference(batch: Batch) -> jax.Array:
       'parameters first, or leave the term out.'
     )
   return batch.ref_logp
+
+
+def token_rewards(batch: Batch, kl_coef: float) -> jax.Array:
+  """The outcome on each completion's last token, less a KL penalty (k1) on all, `[*N, T]`.
+
+  With `kl_coef` 0 no reference is read; raises ValueError if one is needed and absent.
+  """
+  rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
+  if not kl_coef:
+    return rewards
+  kl = divergences.k1(trained(sampled_logp(batch), batch), trained(reference(batch), batch))
+  return rewards - kl_coef * kl
 
 
 def sampled_logp(batch: Batch) -> jax.Array:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rljax import advantages, aggregation, divergences, surrogates
+from rljax import advantages, aggregation, surrogates
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra, reference, sampled_logp
+from rljax.methods.reading import extra, token_rewards
 from rljax.types import Method, Term
 
 
@@ -74,9 +74,7 @@ def remax(*, kl_coef: float = 0.0) -> Method:
 
   def prepare(batch):
     greedy = extra(batch, 'greedy_rewards', "the reward of each prompt's greedy completion")
-    rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
-    if kl_coef:
-      rewards = rewards - kl_coef * divergences.k1(sampled_logp(batch), reference(batch))
+    rewards = token_rewards(batch, kl_coef)
     return batch.replace(advantages=advantages.remax(rewards, greedy, batch.mask))
 
   method = stateless(prepare, policy=Term(_policy, aggregation.sequence_sum_mean))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rljax import advantages, aggregation, divergences
+from rljax import advantages, aggregation
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import reference, sampled_logp, tokens
+from rljax.methods.reading import token_rewards, tokens
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
@@ -32,12 +32,9 @@ def reinforce_pp(
   """
 
   def prepare(batch):
-    rewards = advantages.outcome_to_tokens(batch.rewards, batch.mask)
-    if kl_coef:
-      kl = divergences.k1(sampled_logp(batch), reference(batch))
-      rewards = rewards - kl_coef * kl * batch.mask
-    tokens = batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]
-    return batch.replace(advantages=advantages.reinforce_pp(rewards, tokens, gamma=gamma))
+    rewards = token_rewards(batch, kl_coef)
+    estimate = advantages.reinforce_pp(rewards, tokens(batch), gamma=gamma)
+    return batch.replace(advantages=estimate)
 
   return stateless(
     prepare, **policy_terms(token_ratio, clip_low, clip_high, aggregation.token_mean)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rljax import preference
 from rljax.methods.group_loss import group_loss
-from rljax.methods.reading import trained
+from rljax.methods.reading import kept, trained
 from rljax.types import Method
 
 
@@ -30,7 +30,7 @@ def rrhf(*, gamma: float = 1.0, rank_coef: float = 1.0) -> Method:
     return jnp.sum(trained(scores.logp, batch), axis=-1)
 
   def inputs(batch):
-    there = batch.lengths > 0 if batch.keep is None else (batch.lengths > 0) & (batch.keep > 0)
+    there = (batch.lengths > 0) & (kept(batch) > 0)
     return batch.lengths, batch.rewards, there.astype(batch.lengths.dtype)
 
   loss = partial(preference.rrhf, gamma=gamma, rank_coef=rank_coef)

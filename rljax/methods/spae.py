@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rljax import advantages, aggregation
 from rljax.groups import per_group
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra
+from rljax.methods.reading import extra, tokens
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method
 
@@ -43,14 +43,13 @@ def spae(
     potentials = extra(batch, 'potentials', 'the potential after each step, [*N, S]')
     count = extra(batch, 'num_steps', 'the number of steps of each completion, [*N]')
     step_id = extra(batch, 'step_id', 'the step of each token, [*N, T]')
-    tokens = batch.mask if batch.keep is None else batch.mask * batch.keep[..., None]
     place = jax.lax.broadcasted_iota(jnp.int32, potentials.shape, potentials.ndim - 1)
     found = advantages.spae(
       per_group(advantages.center, batch)(batch.rewards),
       potentials,
       place < count[..., None],
       step_id,
-      tokens,
+      tokens(batch),
       alpha=alpha,
       xi=xi,
       threshold=threshold,

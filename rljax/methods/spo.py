@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from rljax import advantages, aggregation, token_weights
 from rljax.methods.combinators import stateless
-from rljax.methods.reading import extra
+from rljax.methods.reading import extra, kept
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Batch, Method
 
@@ -114,8 +114,7 @@ def _spo(prepare, clip_low, clip_high, needs):
 
 
 def _with_edges(batch, rises, threshold):
-  keep = (rises != 0).astype(rises.dtype)
-  keep = keep if batch.keep is None else keep * batch.keep
+  keep = kept(batch) * (rises != 0)
   unlikely = token_weights.unlikely(_probs(batch), batch.mask, threshold=threshold)
   return batch.replace(
     advantages=_whitened(rises[..., None] * jnp.ones_like(unlikely), batch.mask, keep, unlikely),

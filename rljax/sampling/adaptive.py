@@ -23,6 +23,8 @@ def tempered_by_entropy(
     statistics: of the previous batch: the state of `methods.hapo`.
     temperature: where the entropy is at the quantile.
     tau: the largest relative change.
+
+  Source: HAPO, arXiv 2509.16591.
   """
   logp = jax.nn.log_softmax(logits, axis=-1)
   entropy = -jnp.sum(jnp.where(jnp.isneginf(logp), 0.0, jnp.exp(logp) * logp), axis=-1)
@@ -42,6 +44,8 @@ def by_entropy(
     statistics: as in `tempered_by_entropy`, like the others.
     temperature: where the entropy is at the quantile.
     tau: the largest relative change.
+
+  Source: HAPO, arXiv 2509.16591.
   """
   return Processor(
     init=lambda: statistics,

@@ -37,5 +37,5 @@ def hint_ratio(
 
 
 def hint_lengths(ratio: jax.Array, lengths: jax.Array) -> jax.Array:
-  """Tokens of the hint, int32: the leading `ratio` of `lengths` tokens, rounded down."""
+  """Tokens of the hint, int32, any shape: the leading `ratio` of `lengths` tokens, rounded down."""
   return jnp.floor(ratio * lengths).astype(jnp.int32)

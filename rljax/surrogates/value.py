@@ -8,7 +8,10 @@ import jax.numpy as jnp
 
 
 def squared_value(values: jax.Array, returns: jax.Array) -> jax.Array:
-  """`(v - R)^2 / 2`, whose gradient in `values` is `v - R`."""
+  """`(v - R)^2 / 2`, any shape, whose gradient in `values` is `v - R`.
+
+  Source: arXiv 1707.06347, equation 9; the half as in verl's compute_value_loss.
+  """
   chex.assert_equal_shape([values, returns])
   return 0.5 * (values - jax.lax.stop_gradient(returns)) ** 2
 

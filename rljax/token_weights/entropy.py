@@ -91,6 +91,8 @@ def entropy_signal(
   Returns:
     In [-1, 1], a constant.
 
+  Source: HAPO, arXiv 2509.16591.
+
   >>> entropy = jnp.exp(jnp.array([[-4.0, -2.0, -1.0, 0.0, 2.0]]))
   >>> entropy_signal(entropy, entropy_statistics(entropy, jnp.ones((1, 5)), pivot=0.75))
   Array([[-1.  , -0.5 , -0.25,  0.  ,  1.  ]], dtype=float32)

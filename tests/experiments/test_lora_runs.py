@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from stops import train_in_two_parts
 
 from configs import lora as lora_config
 from experiments import build, cli
-from experiments.errors import Interrupted, UserError
+from experiments.errors import UserError
 from experiments.evaluate import evaluate
-from experiments.journal import Journal
 from experiments.logs import read_metrics
 from experiments.policy import load_params
 from experiments.train import train
@@ -76,21 +76,9 @@ def test_the_run_learns_in_the_adapter_alone(finished):
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkeypatch):
+def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path):
   workdir, config, _ = finished
-  log, stop = Journal.step, {'now': False}
-
-  def logged(self, name, number, *args):
-    stop['now'] |= (name, number) == ('rl', 3)
-    return log(self, name, number, *args)
-
-  monkeypatch.setattr(Journal, 'step', logged)
-  monkeypatch.setattr(Journal, 'interrupted', lambda self: stop['now'])
-  monkeypatch.setattr('experiments.cli.Interrupts.exit_status', 143)
-  with pytest.raises(Interrupted):
-    train(config, tmp_path / 'run')
-  monkeypatch.undo()
-  train(config, tmp_path / 'run', resume='must')
+  train_in_two_parts(config, tmp_path / 'run', after=3)
   for name in ('checkpoints', 'warm_start'):
     a, b = restore_params(workdir / name), restore_params(tmp_path / 'run' / name)
     jax.tree.map(np.testing.assert_array_equal, a, b)

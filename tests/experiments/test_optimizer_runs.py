@@ -4,11 +4,10 @@ state."""
 import jax
 import numpy as np
 import pytest
+from stops import train_in_two_parts
 
 from configs import quickstart
 from experiments import build, cli, estimate
-from experiments.errors import Interrupted
-from experiments.journal import Journal
 from experiments.logs import read_metrics
 from experiments.train import train
 from rljax import models, training
@@ -27,7 +26,7 @@ def tiny(name, **changes):
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('name, rank', [('muon', 0), ('adafactor', 0), ('muon', 2)])
-def test_a_run_learns_and_goes_on_from_its_checkpoints(name, rank, tmp_path, monkeypatch):
+def test_a_run_learns_and_goes_on_from_its_checkpoints(name, rank, tmp_path):
   config = tiny(name, **{'lora.rank': rank, 'rl.steps': 2, 'checkpoint.every': 1})
   train(config, tmp_path / 'undisturbed')
   records = read_metrics(tmp_path / 'undisturbed')
@@ -35,19 +34,7 @@ def test_a_run_learns_and_goes_on_from_its_checkpoints(name, rank, tmp_path, mon
   assert np.mean(losses[-5:]) < 0.75 * losses[0]
   assert records['rl'][0]['kl_ref'] < 1e-9 < records['rl'][1]['kl_ref']
 
-  log, stop = Journal.step, {'now': False}
-
-  def logged(self, phase, number, *args):
-    stop['now'] |= (phase, number) == ('rl', 1)
-    return log(self, phase, number, *args)
-
-  monkeypatch.setattr(Journal, 'step', logged)
-  monkeypatch.setattr(Journal, 'interrupted', lambda self: stop['now'])
-  monkeypatch.setattr('experiments.cli.Interrupts.exit_status', 143)
-  with pytest.raises(Interrupted):
-    train(config, tmp_path / 'run')
-  monkeypatch.undo()
-  train(config, tmp_path / 'run', resume='must')
+  train_in_two_parts(config, tmp_path / 'run', after=1)
   a, b = (restore_params(tmp_path / run) for run in ('undisturbed', 'run'))
   jax.tree.map(np.testing.assert_array_equal, a, b)
 

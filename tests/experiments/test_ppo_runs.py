@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from stops import train_in_two_parts
 
 from configs import method as method_config
 from experiments import ahead, build, cli, estimate
-from experiments.errors import Interrupted, UserError
-from experiments.journal import Journal
+from experiments.errors import UserError
 from experiments.learner import make_learner
 from experiments.logs import read_metrics
 from experiments.train import train
@@ -77,21 +77,9 @@ def test_a_run_trains_both_models_and_says_how(finished):
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path, monkeypatch):
+def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path):
   workdir, config, _ = finished
-  log, stop = Journal.step, {'now': False}
-
-  def logged(self, name, number, *args):
-    stop['now'] |= (name, number) == ('rl', 3)
-    return log(self, name, number, *args)
-
-  monkeypatch.setattr(Journal, 'step', logged)
-  monkeypatch.setattr(Journal, 'interrupted', lambda self: stop['now'])
-  monkeypatch.setattr('experiments.cli.Interrupts.exit_status', 143)
-  with pytest.raises(Interrupted):
-    train(config, tmp_path / 'run')
-  monkeypatch.undo()
-  train(config, tmp_path / 'run', resume='must')
+  train_in_two_parts(config, tmp_path / 'run', after=3)
   a, b = saved(workdir, config), saved(tmp_path / 'run', config)
   assert jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.leaves(a.critic)
   jax.tree.map(np.testing.assert_array_equal, a, b)
