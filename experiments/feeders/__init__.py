@@ -81,6 +81,7 @@ _COLUMNS: dict[str, Maker] = {
   'predicted': predicted,
   'prompt_confidence': prompt_confidence,
   'reward_gap': reward_gap,
+  'values_at_cuts': cuts,
 }
 
 FEEDERS = {**_COMPLETIONS, **_COLUMNS}

@@ -11,6 +11,7 @@ import pytest
 import unbatched
 
 from configs import base
+from configs import method as method_config
 from experiments import build, cli
 from experiments.errors import UserError
 from experiments.feeders import FEEDERS
@@ -33,6 +34,13 @@ def world():
   problems = data.prompts(parts.task, 0, 0, P)
   drawn = rollout(parts, make_policy_sampler(config, parts), params, problems, jax.random.key(1))
   return config, parts, params, drawn
+
+
+def test_every_method_by_name_is_fed_by_the_loop():
+  """All that the methods of METHODS.md ask for can be filled, and nothing else is offered."""
+  names = set(method_config.method_names()) - {'canon'}  # which takes a function
+  made = [build.method(method_config.get_config(name)) for name in names]
+  assert {need for method in made for need in method.needs} == set(FEEDERS)
 
 
 def fed(world, name, key=2, **changes):
