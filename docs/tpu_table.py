@@ -1,7 +1,8 @@
 """Writes the tables of docs/tpu.md: `python docs/tpu_table.py` (needs the extra `tpu-aot`).
 
 Every row is one `python -m experiments.compile --json`, whose report is kept as a line of
-docs/tpu.jsonl; a command that has a line there is not run again. A row takes one to six minutes of two cores.
+docs/tpu.jsonl; a command that has a line there is not run again. A row takes one to six
+minutes.
 """
 
 from __future__ import annotations

@@ -8,8 +8,6 @@ from rljax.methods.adora import adora_language as adora_language
 from rljax.methods.apo import apo as apo
 from rljax.methods.calibrl import calibrl as calibrl
 from rljax.methods.canon import canon as canon
-from rljax.methods.canon import canon_entropy as canon_entropy
-from rljax.methods.canon import canon_length as canon_length
 from rljax.methods.cft import cft as cft
 from rljax.methods.chi2 import chi2 as chi2
 from rljax.methods.chi2 import with_chi2 as with_chi2

@@ -122,9 +122,9 @@ def test_two_methods_run_from_one_start_and_a_third_says_why_not(start, tmp_path
   monkeypatch.setattr(
     method_runs, 'make_policy_sampler', lambda *args: made.append(args) or sampler(*args)
   )
-  some = configs(start, 'canon', 'grpo', 'gspo')
-  canon, grpo, gspo = method_runs.method_runs(some, FACTS, tmp_path / 'runs.jsonl')
-  assert 'metric' in canon['reason'] and len(made) == 1
+  some = configs(start, 'cure', 'grpo', 'gspo', **{'rl.minibatches': 2})
+  cure, grpo, gspo = method_runs.method_runs(some, FACTS, tmp_path / 'runs.jsonl')
+  assert 'minibatches' in cure['reason'] and len(made) == 1
   assert all(x['grad_norm'] > 0 and not x['nonfinite'] and not x['skipped'] for x in (grpo, gspo))
   assert grpo['reward'] == gspo['reward'] and grpo['entropy'][0] > 1
 

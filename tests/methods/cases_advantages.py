@@ -302,8 +302,8 @@ CASES = {
   'copo': Case(methods.copo(), copo, extras=answers),
   'dgpo': Case(methods.dgpo(), dgpo),
   'a_grae': Case(methods.a_grae(), a_grae),
-  'canon_entropy': Case(
-    methods.canon_entropy(max_length=9, mu=0.7, alpha=0.8),
+  'canon': Case(
+    methods.canon(max_length=9, mu=0.7, alpha_low=0.8),
     lambda p: canon_entropy(p, 0.7, 0.8, 9),
     extras=old_entropy,
   ),

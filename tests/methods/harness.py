@@ -18,7 +18,7 @@ from parity import exact
 from rljax import training
 from rljax.types import Batch, Method, Scores
 
-T = 6
+P, G, T = 4, 4, 6
 
 
 def nothing(problem):
@@ -148,6 +148,22 @@ def as_scores(p, layout, further=nothing):
   return Scores(
     found.pop('logp'), found.pop('entropy', None), found.pop('values', None), extras=found
   )
+
+
+def start(name, seed=0, keep=True, layout=None):
+  """Scores and a batch of a case, in its first layout unless another is named."""
+  case = all_cases()[name]
+  p = problem(seed, [G] * P, keep)
+  layout = layout or case.layouts[0]
+  _, batch = as_batch(p, layout, extras=case.extras)
+  return as_scores(p, layout, case.scores), batch
+
+
+def assert_near(found, expected, scale=None):
+  """Equal to float error, relative to the largest entry."""
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    largest = np.abs(b).max(initial=0) if scale is None else scale
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * max(largest, 1e-3))
 
 
 def loss_and_gradient(method, scores, batch, state=None):

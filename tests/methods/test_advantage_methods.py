@@ -67,12 +67,17 @@ def test_a_grae_can_follow_the_released_code():
 
 def test_canon_by_length_discounts_the_long_half():
   p = problem(2, [4, 4, 4])
-  method = methods.canon_length(max_length=9, alpha=0.8)
+  method = methods.canon(max_length=9, metric='length', alpha_high=0.8)
   state, found = prepared(method, p)
   lengths = p['mask'].sum(-1)
   assert_close(found, cases.canon_advantage(p, lengths, 1.0, 0.8, 1.0), 1e-5, each=False)
   assert int(state) == 1 and method.reads == ()
-  assert methods.canon_entropy(max_length=9).reads == ('entropy',)
+  assert methods.canon(max_length=9).reads == ('entropy',)
+
+
+def test_canon_knows_its_metrics():
+  with pytest.raises(ValueError, match="metric is 'entropy', 'length' or a function, not 'size'"):
+    methods.canon(max_length=9, metric='size')
 
 
 def test_the_share_of_canon_may_follow_the_step_and_the_batch():
@@ -82,7 +87,7 @@ def test_the_share_of_canon_may_follow_the_step_and_the_batch():
   def mu(step, batch):
     return batch.rewards.mean() / (step + 1)
 
-  method = methods.canon_length(max_length=9, mu=mu)
+  method = methods.canon(max_length=9, metric=lambda batch: batch.lengths, mu=mu)
   state = method.init()
   for step in range(2):
     state, found = prepared(method, p, state=state)
@@ -138,7 +143,7 @@ def test_dler_leaves_out_what_truncation_makes_all_wrong():
   [
     (methods.remax(), r"batch.extras\['greedy_rewards'\]"),
     (methods.copo(), r"batch.extras\['answers'\]"),
-    (methods.canon_entropy(max_length=9), r"batch.extras\['old_entropy'\]"),
+    (methods.canon(max_length=9), r"batch.extras\['old_entropy'\]"),
     (methods.dler(), 'batch.truncated, which is None'),
   ],
 )

@@ -4,15 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import (
-  T,
-  all_cases,
-  as_batch,
-  as_scores,
-  loss_and_gradient,
-  loss_of_case,
-  problem,
-)
+from harness import G, P, T, all_cases, assert_near, loss_and_gradient, loss_of_case, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,18 +14,8 @@ from rljax.training.train_step import cut
 
 pytestmark = pytest.mark.slow
 
-P, G = 4, 4
 # By method and not by test, so that a worker compiles a method once.
 every_method = pytest.mark.parametrize('name', all_cases(), scope='module')
-
-
-def start(name, seed=0, keep=True, layout=None):
-  """Scores and a batch of a case, in its first layout unless another is named."""
-  case = all_cases()[name]
-  p = problem(seed, [G] * P, keep)
-  layout = layout or case.layouts[0]
-  _, batch = as_batch(p, layout, extras=case.extras)
-  return as_scores(p, layout, case.scores), batch
 
 
 def per_token(fn, tree, tokens):
@@ -50,13 +32,6 @@ def assert_dead_have_none(gradient, batch):
   for slope in jax.tree.leaves(gradient):
     assert np.isfinite(slope).all()
     assert (np.asarray(slope)[dead(batch)] == 0).all()
-
-
-def assert_near(found, expected, scale=None):
-  """Equal to float error, relative to the largest entry."""
-  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-    largest = np.abs(b).max(initial=0) if scale is None else scale
-    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * max(largest, 1e-3))
 
 
 def floats(shape, low, high):
