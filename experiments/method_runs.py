@@ -38,6 +38,7 @@ from experiments.run_dir import atomic_write_text, environment, read_json_lines
 from experiments.steps import draw, make_learn
 from rljax.checkpoints import CheckpointError, MismatchError, find
 from rljax.models import lora
+from rljax.types import Method
 
 FLAGS = flags.FLAGS
 STEPS = 20
@@ -47,8 +48,8 @@ _CONFIG = 'configs/quickstart.py'
 _OF_UPDATES = ('steps', 'epochs', 'minibatches', 'microbatches', 'bucket', 'refill', 'optimizer')
 _ENDS = {'reward': '.3f', 'entropy': '.3f', 'length': '.1f'}
 
-# `(config, parts) -> ` the compiled sampler and the parameters that RL starts from.
-Begin = Callable[[ConfigDict, build.Parts], tuple[Any, Any]]
+# `(config, parts, method) -> ` the compiled sampler and the parameters that RL starts from.
+Begin = Callable[[ConfigDict, build.Parts, Method], tuple[Any, Any]]
 
 
 def beginning() -> Begin:
@@ -56,7 +57,7 @@ def beginning() -> Begin:
   them."""
   known: dict[str, tuple[Any, Any]] = {}
 
-  def begin(config, parts):
+  def begin(config, parts, method):
     whole = json.loads(config.to_json())
     rl = {name: value for name, value in whole['rl'].items() if name not in _OF_UPDATES}
     rest = {n: value for n, value in whole.items() if n not in ('rl', 'method', 'method_kwargs')}
@@ -64,7 +65,10 @@ def beginning() -> Begin:
     if key not in known:
       reference = lora.merge(build.load_params(parts, config.init))
       known[key] = make_policy_sampler(config, parts), reference
-    return known[key]
+    sampler, reference = known[key]
+    if method.draws is not None:
+      sampler = make_policy_sampler(config, parts, method.draws)
+    return sampler, reference
 
   return begin
 
@@ -87,14 +91,20 @@ def run(
   feed = make_feeder(config, parts, method)
   learner = make_learner(config, parts, method)
   learn = make_learn(config, parts, method, learner, feed)
-  sampler, reference = begin(config, parts)
+  sampler, reference = begin(config, parts, method)
   state, key, position = learner.init(reference), jax.random.key(config.seed), 0
   records = []
   for step in range(1, config.rl.steps + 1):
     start = time.perf_counter()
     policy = parts.policy.join(reference, state.params)
     drawn, position, live = draw(
-      config, parts, sampler, policy, position, jax.random.fold_in(key, step)
+      config,
+      parts,
+      sampler,
+      policy,
+      position,
+      jax.random.fold_in(key, step),
+      state.method_state if method.draws else None,
     )
     state, learnt = learn(state, reference, drawn, key, step)
     records.append(live | learnt.metrics | {'seconds': time.perf_counter() - start})

@@ -50,14 +50,17 @@ def make_sampler(
   warp: Callable[[jax.Array], jax.Array],
   processor: sampling.Processor | None = None,
   in_flight: int = 0,
+  draws: Callable[[Any, jax.Array], jax.Array] | None = None,
 ) -> Callable[..., sampling.Samples]:
   """A jitted sampler `(params, prompt [P, Tp], key, ids [P]) -> Samples` whose rows are sharded.
 
   The options are those of `sampling.sample`; `in_flight` 0 draws all completions at once. It takes
-  `limits [P]` as well.
+  `limits [P]` as well, and where there is `draws`, from a method, that method's `state`.
   """
 
-  def draw(params, prompt, key, ids, limits=None):
+  def draw(params, prompt, key, ids, limits=None, state=None):
+    steps = [] if draws is None else [sampling.given(state, draws)]
+    steps += [] if processor is None else [processor]
     return sampling.sample(
       parts.model,
       params,
@@ -67,7 +70,7 @@ def make_sampler(
       max_new_tokens=max_new_tokens,
       eos=parts.tokenizer.stops,
       warp=warp,
-      processor=processor,
+      processor=sampling.join(*steps) if len(steps) > 1 else steps[0] if steps else None,
       limits=limits,
       in_flight=in_flight or None,
       ids=ids,
@@ -76,8 +79,12 @@ def make_sampler(
   return jax.jit(draw, out_shardings=training.sharding.rows(parts.mesh))
 
 
-def make_policy_sampler(config: ConfigDict, parts: Parts) -> Callable[..., sampling.Samples]:
-  """The sampler of a run's rollouts, as its `rl` section says."""
+def make_policy_sampler(
+  config: ConfigDict,
+  parts: Parts,
+  draws: Callable[[Any, jax.Array], jax.Array] | None = None,
+) -> Callable[..., sampling.Samples]:
+  """The sampler of a run's rollouts, as its `rl` section and its method's `draws` say."""
   rl = config.rl
   return make_sampler(
     parts,
@@ -86,6 +93,7 @@ def make_policy_sampler(config: ConfigDict, parts: Parts) -> Callable[..., sampl
     warp=build.warp(rl),
     processor=build.processor(rl, parts),
     in_flight=rl.in_flight,
+    draws=draws,
   )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from experiments.feeders import Feeder
 from experiments.learner import Learner
 from experiments.rollout import Rollout, collect, rollout
 from rljax import data
+from rljax.sampling import Samples
 from rljax.training import TrainState
 from rljax.types import Batch, Method
 
@@ -44,7 +46,13 @@ Learn = Callable[[TrainState, Any, Rollout, jax.Array, int], tuple[TrainState, L
 
 
 def draw(
-  config: ConfigDict, parts: Parts, sampler, params: Any, position: int, key: jax.Array
+  config: ConfigDict,
+  parts: Parts,
+  sampler: Callable[..., Samples],
+  params: Any,
+  position: int,
+  key: jax.Array,
+  state: Any = None,
 ) -> tuple[Rollout, int, dict[str, float]]:
   """The rollout of one step, the next data position, and what was seen on the way.
 
@@ -55,7 +63,9 @@ def draw(
     params: the policy.
     position: how many rollouts were drawn before.
     key: of this step.
+    state: of the method, where it steers the sampler.
   """
+  sampler = sampler if state is None else partial(sampler, state=state)
 
   def number(n):
     problems = data.prompts(parts.task, config.seed, position + n, config.rl.prompts)

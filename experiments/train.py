@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import ahead, build, cli, display, plots, processes, sft
+from experiments.errors import UserError
 from experiments.estimate import checkpoint_bytes, describe
 from experiments.evaluation import Evaluator, make_evaluator
 from experiments.feeders import Feeder, make_feeder
@@ -60,6 +61,12 @@ def train(
   verifiers.canary(parts.task)
   evaluator = make_evaluator(config, parts)
   feed = make_feeder(config, parts, method)
+  if method.draws is not None and config.rl.asynchronous.staleness:
+    raise UserError(
+      f'{config.method} draws each rollout by what it learnt from the one before, and '
+      f'rl.asynchronous.staleness ({config.rl.asynchronous.staleness}) would draw ahead of that; '
+      'set it to 0.'
+    )
   if config.init and not (pathlib.Path(workdir) / 'warm_start').exists():
     find(config.init)
   need = checkpoint_bytes(config, parts, method)
@@ -76,7 +83,7 @@ def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Jou
   rl = config.rl
   learner = make_learner(config, parts, method)
   learn = make_learn(config, parts, method, learner, feed)
-  sampler = make_policy_sampler(config, parts)
+  sampler = make_policy_sampler(config, parts, method.draws)
   params = build.initial_params(parts, config.seed)
   with (
     ahead.worker() as thread,
@@ -130,7 +137,13 @@ def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Jou
       start = time.perf_counter()
       if source is None:
         drawn, host['position'], live = draw(
-          config, parts, sampler, policy(), host['position'], jax.random.fold_in(key, step)
+          config,
+          parts,
+          sampler,
+          policy(),
+          host['position'],
+          jax.random.fold_in(key, step),
+          state.method_state if method.draws else None,
         )
         seconds = drawn.seconds
       else:

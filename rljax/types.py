@@ -111,6 +111,8 @@ class Method(NamedTuple):
     features: numbers per completion from the policy's activations before the head, found where
       the statistics are: `(x [T, D], real [T]) -> [...]` by name, called on one completion at a
       time. Row t of `x` is what token t was predicted from, float32, and 0 where `real` is.
+    draws: `(state, logits [V]) -> logits [V]`, what the next rollout is drawn from, before the
+      sampler's temperature; None: the policy as it is.
   """
 
   init: Callable[[], Any]
@@ -122,3 +124,4 @@ class Method(NamedTuple):
   needs: tuple[str, ...] = ()
   critic: Mapping[str, Term] = MappingProxyType({})
   features: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = MappingProxyType({})
+  draws: Callable[[Any, jax.Array], jax.Array] | None = None

@@ -96,7 +96,8 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
     method: its `needs` are filled in the order of their names, new completions first.
 
   Raises:
-    UserError: the method needs what nobody here brings.
+    UserError: the method needs what nobody here brings, or more completions while it steers how
+      they are drawn.
   """
   for name in method.needs:
     if name not in FEEDERS:
@@ -105,6 +106,11 @@ def make_feeder(config: ConfigDict, parts: Parts, method: Method) -> Feeder:
       raise UserError(
         f'The method needs batch.extras[{name!r}], which this loop cannot fill. {hint}It fills '
         f'{", ".join(sorted(FEEDERS))}; with anything else, fill the batch in a loop of your own.'
+      )
+    if name in _COMPLETIONS and method.draws is not None:
+      raise UserError(
+        f'The method steers how its completions are drawn, and {name!r} brings others, which would '
+        'not be drawn so.'
       )
   needs = sorted(method.needs, key=lambda name: (name in _COLUMNS, name))
   feeders = [make(config, parts) for make in dict.fromkeys(FEEDERS[name] for name in needs)]

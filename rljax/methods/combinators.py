@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -22,6 +23,12 @@ def plus(method: Method, **terms: Term) -> Method:
   if taken:
     raise ValueError(f'The method already has terms {taken}; choose other names.')
   return method._replace(terms={**method.terms, **terms})
+
+
+def inner_draws(method: Method) -> Callable[[Any, jax.Array], jax.Array] | None:
+  """`Method.draws` for one whose state has that of `method` as `state['inner']`."""
+  draws = method.draws
+  return None if draws is None else lambda state, logits: draws(state['inner'], logits)
 
 
 def with_rewards(rewards: Callable[[Batch], jax.Array], method: Method) -> Method:
@@ -56,8 +63,11 @@ def together(**methods: Method) -> Method:
   the names that it gave them. For rollouts with demonstrations, or several tasks.
 
   Raises:
-    ValueError: two of the joined names are the same.
+    ValueError: two of the joined names are the same, or two methods would steer the sampler.
   """
+  steer = [name for name, method in methods.items() if method.draws is not None]
+  if len(steer) > 1:
+    raise ValueError(f'{" and ".join(steer)} would each steer what is drawn; one method can.')
 
   def joined(field, change=lambda name, each: each):
     found = {}
@@ -121,6 +131,10 @@ def together(**methods: Method) -> Method:
         )
     return state, batches
 
+  def draws(state, logits):
+    (name,) = steer
+    return methods[name].draws(state[name], logits)
+
   reads = [
     f'{name}_{key}' if key in own[name] else key
     for name, method in methods.items()
@@ -137,4 +151,5 @@ def together(**methods: Method) -> Method:
     needs=tuple(dict.fromkeys(key for method in methods.values() for key in method.needs)),
     critic=joined('critic', lift),
     features=features,
+    draws=draws if steer else None,
   )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from rljax import aggregation, controllers, stats
-from rljax.methods.combinators import plus
+from rljax.methods.combinators import inner_draws, plus
 from rljax.methods.reading import tokens
 from rljax.methods.terms import entropy_bonus
 from rljax.types import Batch, Method
@@ -59,6 +59,7 @@ def with_adaptive_entropy(
   return plus(method, entropy=bonus)._replace(
     init=init,
     prepare=prepare,
+    draws=inner_draws(method),
     measure=None if method.measure is None else measure,
     reads=(*method.reads, *(() if 'entropy' in method.reads else ('entropy',))),
   )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rljax import advantages
+from rljax.methods.combinators import inner_draws
 from rljax.methods.grpo import grpo
 from rljax.methods.reading import extra, kept
 from rljax.types import Method
@@ -85,4 +86,4 @@ def with_dynamic_scaling(
     return state, batch.replace(advantages=batch.advantages * weight[..., None])
 
   needs = (*method.needs, 'category', 'difference', 'reward_gap')
-  return method._replace(init=init, prepare=prepare, needs=needs)
+  return method._replace(init=init, prepare=prepare, needs=needs, draws=inner_draws(method))

@@ -20,13 +20,14 @@ def hapo(
   clip_high: float = 0.28,
   cap: float = 10.0,
   pivot: float = 0.8,
+  tau: float = 0.05,
   statistics: Callable[..., token_weights.EntropyStatistics] = token_weights.entropy_statistics,
 ) -> Method:
-  """Heterogeneous adaptive policy optimisation: each token's entropy steers its advantage and its
-  clip range, on DAPO's rewards and groups.
+  """Heterogeneous adaptive policy optimisation: each token's entropy steers its advantage, its
+  clip range and the temperature that it is drawn at, on DAPO's rewards and groups.
 
   It reads `batch.extras['old_entropy']`. The state is the last batch's `EntropyStatistics`, from
-  which `sampling.by_entropy` has the temperature of every position of the next rollout.
+  which the next rollout has its temperatures.
 
   Args:
     max_length: longest completion, in tokens.
@@ -35,6 +36,7 @@ def hapo(
     clip_high: clip range above 1, up to twice that for a high entropy.
     cap: the largest ratio of a negative advantage.
     pivot: the quantile of entropies that changes nothing.
+    tau: the largest relative change of the sampler's temperature; the paper has 0.1.
     statistics: `token_weights.unsigned_entropy_statistics` repeats the authors' code.
 
   Source: arXiv 2509.16591, equations 5 to 13. Where paper and code differ in the sign of the
@@ -75,4 +77,5 @@ def hapo(
       'clip_fraction': Term(partial(at, cut), aggregation.token_mean, 0.0),
     },
     reads=('entropy',),
+    draws=lambda state, logits: token_weights.tempered_by_entropy(logits, state, tau=tau),
   )

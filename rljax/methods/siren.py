@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rljax import advantages, aggregation, token_weights, vocabulary
 from rljax.groups import per_group
-from rljax.methods.combinators import plus, stateless
+from rljax.methods.combinators import inner_draws, plus, stateless
 from rljax.methods.reading import extra, linear, statistic, trained
 from rljax.methods.terms import policy_terms, token_ratio
 from rljax.types import Method, Term
@@ -117,6 +117,7 @@ def with_siren(
   return plus(method, anchored_entropy=term)._replace(
     init=init,
     prepare=prepare,
+    draws=inner_draws(method),
     measure=measure,
     statistics={**method.statistics, 'nucleus_entropy': entropy},
     reads=method.reads if anchor is not None else (*method.reads, 'nucleus_entropy'),

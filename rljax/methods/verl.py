@@ -7,6 +7,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from rljax import advantages
+from rljax.methods.combinators import inner_draws
 from rljax.methods.grpo import grpo
 from rljax.methods.reading import extra
 from rljax.types import Method
@@ -95,6 +96,7 @@ def with_rank_bonus(
   return method._replace(
     init=init,
     prepare=prepare,
+    draws=inner_draws(method),
     features={
       **method.features,
       'rank_dynamics': partial(advantages.rank_dynamics, stride=stride, window=window),

@@ -1,9 +1,8 @@
 """Drawing completions from a model."""
 
-from rljax.sampling.adaptive import by_entropy as by_entropy
-from rljax.sampling.adaptive import tempered_by_entropy as tempered_by_entropy
 from rljax.sampling.processors import Processor as Processor
 from rljax.sampling.processors import count_penalty as count_penalty
+from rljax.sampling.processors import given as given
 from rljax.sampling.processors import join as join
 from rljax.sampling.processors import min_new_tokens as min_new_tokens
 from rljax.sampling.processors import repetition_penalty as repetition_penalty

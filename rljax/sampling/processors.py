@@ -55,6 +55,15 @@ def join(*processors: Processor) -> Processor:
   return Processor(init, update, logits, done)
 
 
+def given(state: State, logits: Callable[[State, jax.Array], jax.Array]) -> Processor:
+  """A processor of one state that no token changes, such as a method's and its `Method.draws`.
+
+  The state may be traced, so that one compiled sampler serves every value of it. What is drawn has
+  the log-probability of the changed distribution, of which a scorer knows nothing.
+  """
+  return Processor(init=lambda: state, update=lambda state, token: state, logits=logits)
+
+
 def min_new_tokens(count: int, eos: int | Sequence[int]) -> Processor:
   """Draws no end token before `count` other tokens; raises ValueError for a negative count."""
   if count < 0:

@@ -9,6 +9,7 @@ from rljax.token_weights.entropy import entropy_signal as entropy_signal
 from rljax.token_weights.entropy import entropy_statistics as entropy_statistics
 from rljax.token_weights.entropy import no_entropy_statistics as no_entropy_statistics
 from rljax.token_weights.entropy import redistribute as redistribute
+from rljax.token_weights.entropy import tempered_by_entropy as tempered_by_entropy
 from rljax.token_weights.entropy import unsigned_entropy_statistics as unsigned_entropy_statistics
 from rljax.token_weights.hints import hint_consistency as hint_consistency
 from rljax.token_weights.hints import hint_preservation as hint_preservation

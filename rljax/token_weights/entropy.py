@@ -125,6 +125,29 @@ def adaptive_temperature(
   return temperature * (1 + tau * signal)
 
 
+def tempered_by_entropy(
+  logits: jax.Array,
+  statistics: EntropyStatistics,
+  *,
+  temperature: float = 1.0,
+  tau: float = 0.05,
+) -> jax.Array:
+  """Logits over the `adaptive_temperature` of their own entropy, `[..., V]`.
+
+  Args:
+    logits: `[..., V]`, before any other temperature.
+    statistics: as in `adaptive_temperature`, like the others.
+    temperature: where the signal is 0.
+    tau: the largest relative change.
+
+  Source: arXiv 2509.16591.
+  """
+  logp = jax.nn.log_softmax(logits, axis=-1)
+  entropy = -jnp.sum(jnp.where(jnp.isneginf(logp), 0.0, jnp.exp(logp) * logp), axis=-1)
+  at = adaptive_temperature(entropy, statistics, temperature=temperature, tau=tau)
+  return logits / at[..., None]
+
+
 def clip_ranges(signal: jax.Array, low: float, high: float) -> tuple[jax.Array, jax.Array]:
   """Wider clip below 1 where the signal is not positive, above 1 where it is; `[...]` both.
 

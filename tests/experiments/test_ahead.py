@@ -14,6 +14,7 @@ import pytest
 from test_processes import finish, start_two
 from test_train import REPOSITORY, each_step_once, same_params, stable
 
+from configs import method as method_config
 from configs import quickstart
 from experiments import ahead, build, cli, estimate
 from experiments.errors import Interrupted, UserError
@@ -44,6 +45,13 @@ def tiny(**changes):
 
 def staleness(k, devices=0, **changes):
   return tiny(rl__asynchronous__staleness=k, rl__asynchronous__sampler_devices=devices, **changes)
+
+
+def test_a_method_that_steers_its_sampler_does_not_draw_ahead(tmp_path):
+  config = cli.settle(method_config.get_config('hapo'), tiny=True)
+  config.rl.asynchronous.staleness = 1
+  with pytest.raises(UserError, match=r'hapo draws each rollout .*staleness \(1\)'):
+    train(config, tmp_path / 'run')
 
 
 def no_thread_of_a_rollout():

@@ -14,9 +14,9 @@ from configs import base
 from configs import method as method_config
 from experiments import build, cli
 from experiments.errors import UserError
-from experiments.feeders import FEEDERS
+from experiments.feeders import FEEDERS, make_feeder
 from experiments.rollout import make_policy_sampler, rollout
-from rljax import data
+from rljax import data, methods
 from rljax.types import Method
 
 P, G, T = 4, 4, 24
@@ -40,6 +40,13 @@ def test_every_method_by_name_is_fed_by_the_loop():
   """All that the methods of METHODS.md ask for can be filled, and nothing else is offered."""
   made = [build.method(method_config.get_config(name)) for name in method_config.method_names()]
   assert {need for method in made for need in method.needs} == set(FEEDERS)
+
+
+def test_new_completions_are_refused_where_the_method_steers_the_sampler(world):
+  config, parts, *_ = world
+  method = methods.vspo()._replace(draws=lambda state, logits: logits)
+  with pytest.raises(UserError, match="'copies' brings others"):
+    make_feeder(config, parts, method)
 
 
 def fed(world, name, key=2, **changes):

@@ -81,3 +81,14 @@ def test_methods_run_to_their_end_with_a_gradient(tmp_path, names, max_digits, p
     if name == 'cure':
       lines = (tmp_path / name / 'samples.jsonl').read_text().splitlines()
       assert lines and all(len(json.loads(line)['completions']) == 16 for line in lines)
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_hapo_draws_its_second_rollout_at_the_temperatures_of_the_first(tmp_path):
+  config = short(method.get_config('hapo'), 1, 0.6)
+  config.warm_start.steps = 100
+  train(config, tmp_path / 'run')
+  before, after = (record['mismatch'] for record in read_metrics(tmp_path / 'run')['rl'])
+  # The scorer does not temper, so that it sees what the sampler does.
+  assert before < 1e-3 < after

@@ -7,7 +7,7 @@ import pytest
 from configs import quickstart
 from experiments import build, cli
 from experiments.errors import UserError
-from experiments.rollout import make_sampler, rollout
+from experiments.rollout import encode_prompts, make_sampler, rollout
 from rljax import data
 
 CONFIG = cli.settle(quickstart.get_config(), tiny=True)
@@ -42,6 +42,26 @@ def test_drawing_a_few_at_a_time_changes_nothing(parts):
     np.testing.assert_array_equal(found.numbers[name], wanted.numbers[name])
   logp = found.batch.behavior_logp
   np.testing.assert_allclose(logp, wanted.batch.behavior_logp, atol=1e-5)
+
+
+def test_a_method_steers_its_sampler_with_a_state_that_may_change(parts):
+  def cooled(state, logits):
+    return logits / state
+
+  rl = CONFIG.rl.copy_and_resolve_references()
+  shared = {'group_size': 4, 'max_new_tokens': 12}
+  steered = make_sampler(parts, warp=lambda x: x, draws=cooled, **shared)
+  params, key = build.initial_params(parts, 0), jax.random.key(1)
+  prompt = encode_prompts(parts, data.prompts(parts.task, 0, 0, 4))[:, 0]
+  ids = np.arange(4, dtype=np.int32)
+  for temperature in (0.5, 2.0):
+    rl.temperature = temperature
+    plain = make_sampler(parts, warp=build.warp(rl), **shared)
+    expected = plain(params, prompt, key, ids)
+    found = steered(params, prompt, key, ids, state=np.float32(temperature))
+    np.testing.assert_array_equal(found.completion, expected.completion)
+    np.testing.assert_allclose(found.logp, expected.logp, atol=1e-5)
+  assert steered._cache_size() == 1
 
 
 def test_completions_end_at_a_stop_text(parts):

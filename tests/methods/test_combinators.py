@@ -216,3 +216,27 @@ def test_stateless_has_no_state():
   state, prepared = method.prepare(method.init(), batch())
   assert state == () and method.terms == {} and method.measure is None
   np.testing.assert_array_equal(prepared.advantages[..., 0], batch().rewards)
+
+
+def steering(by):
+  return methods.grpo()._replace(init=lambda: by, draws=lambda state, logits: logits * state)
+
+
+@pytest.mark.parametrize(
+  'wrap',
+  [
+    lambda method: methods.with_adaptive_entropy(method, target=1.0),
+    lambda method: methods.with_dynamic_scaling(method, categories=2, gap_low=0.0, gap_high=1.0),
+    lambda method: methods.with_siren(method),
+    lambda method: methods.together(mine=method, other=methods.grpo()),
+  ],
+)
+def test_what_a_method_draws_from_reads_its_own_state_inside_another(wrap):
+  method = wrap(steering(3.0))
+  np.testing.assert_array_equal(method.draws(method.init(), jnp.arange(3.0)), [0.0, 3.0, 6.0])
+  assert wrap(methods.grpo()).draws is None
+
+
+def test_two_methods_cannot_both_steer_the_sampler():
+  with pytest.raises(ValueError, match='a and b would each steer'):
+    methods.together(a=steering(1.0), b=steering(2.0))

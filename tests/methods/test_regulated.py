@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from harness import as_batch, as_scores, assert_parity, loss_and_gradient, loss_of_case, problem
 
-from rljax import methods, sampling, token_weights
+from rljax import methods, token_weights
 
 
 @pytest.mark.parametrize('name', cases_regulated.CASES)
@@ -144,7 +144,7 @@ def test_hapo_hands_the_statistics_of_its_batch_to_the_sampler():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state, expected)
   assert state.std > 0
   open_ended = jnp.ones((1, 64))  # of higher entropy than any token of the batch
-  found = sampling.tempered_by_entropy(open_ended, state, tau=0.05)
+  found = method.draws(state, open_ended)
   np.testing.assert_allclose(found, open_ended / 1.05, rtol=1e-6)
 
 

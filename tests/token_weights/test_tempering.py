@@ -24,7 +24,7 @@ def slow_tempered(row, known, tau):
 
 
 def test_logits_are_divided_by_the_temperature_of_their_own_entropy():
-  found = sampling.tempered_by_entropy(LOGITS, statistics(), tau=0.3)
+  found = token_weights.tempered_by_entropy(LOGITS, statistics(), tau=0.3)
   expected = [slow_tempered(np.float64(row), statistics(), 0.3) for row in LOGITS]
   np.testing.assert_allclose(found, expected, rtol=1e-5)
   assert np.abs(np.asarray(found[0] / LOGITS[0]) - 1).max() > 0.01
@@ -33,10 +33,13 @@ def test_logits_are_divided_by_the_temperature_of_their_own_entropy():
 def test_one_compiled_rule_draws_from_the_tempered_distribution_of_every_batch():
   traces = []
 
+  def tempered(state, logits):
+    return token_weights.tempered_by_entropy(logits, state, tau=0.3)
+
   @jax.jit
   def draw(known, keys, logits):
     traces.append(None)
-    rule = law(0, lambda x: x, sampling.by_entropy(known, tau=0.3))
+    rule = law(0, lambda x: x, sampling.given(known, tempered))
     state = rule.start(len(logits))
     token, logp, _, state = rule.draw(keys, logits, state)
     return token, logp, state
@@ -44,12 +47,12 @@ def test_one_compiled_rule_draws_from_the_tempered_distribution_of_every_batch()
   keys = jax.random.split(jax.random.key(0), len(LOGITS))
   for known in (statistics(), statistics(1.1), token_weights.no_entropy_statistics()):
     token, logp, state = draw(known, keys, LOGITS)
-    tempered = jax.nn.log_softmax(sampling.tempered_by_entropy(LOGITS, known, tau=0.3))
-    np.testing.assert_allclose(logp, tempered[jnp.arange(4), token], rtol=1e-5, atol=1e-6)
+    expected = jax.nn.log_softmax(token_weights.tempered_by_entropy(LOGITS, known, tau=0.3))
+    np.testing.assert_allclose(logp, expected[jnp.arange(4), token], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(state.std, jnp.full(4, known.std))
   assert len(traces) == 1
 
 
 def test_before_the_first_batch_logits_are_as_they_were():
-  found = sampling.tempered_by_entropy(LOGITS, token_weights.no_entropy_statistics())
+  found = token_weights.tempered_by_entropy(LOGITS, token_weights.no_entropy_statistics())
   np.testing.assert_array_equal(found, LOGITS)
