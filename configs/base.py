@@ -147,6 +147,9 @@ def _add_feed(config: ConfigDict) -> None:
   feed.branches.each = 3  # branches of each answer
   feed.branches.top_k = 20  # tokens of the highest entropy that one may begin at
   feed.branches.characters = 1  # least length of such a token; 2 where tokens are words
+  feed.replayed = ConfigDict()
+  feed.replayed.task = ''  # a second task, in the run's alphabet
+  feed.replayed.task_kwargs = ConfigDict()
   feed.potentials = ConfigDict()
   feed.potentials.probes = 5  # answers that are drawn after each step
   feed.potentials.tokens = 10  # of a probe

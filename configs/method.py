@@ -21,6 +21,7 @@ _CHOICES = {
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
+  'recap': {'window': 3},
   'verl': {'stride': 4},  # completions are short
 }
 
@@ -41,6 +42,9 @@ def set_method(config: ConfigDict, method: str) -> None:
   base.use_method(config, method, **_choices(config, method))
   if method == 'dapo':
     config.rl.refill = 10
+  if method == 'recap':  # sums that were easy before are not forgotten
+    config.feed.replayed.task = 'column_addition'
+    config.feed.replayed.task_kwargs = ConfigDict({'min_digits': 1, 'max_digits': 2})
   if method == 'cure':
     config.rl.group_size = 4  # and three branches of each
 

@@ -186,7 +186,7 @@ def method(config: ConfigDict) -> Method:
   except (TypeError, ValueError) as error:
     raise UserError(f'method_kwargs do not fit {config.method}: {error}') from error
   stale = config.rl.asynchronous
-  if 'demonstrations' in built.needs:
+  if {'demonstrations', 'replayed'} & set(built.needs):
     added = {
       'kl_coef': config.kl_coef,
       'entropy_coef': config.entropy_coef,
@@ -195,8 +195,8 @@ def method(config: ConfigDict) -> Method:
     for name, value in added.items():
       if value:
         raise UserError(
-          f'{config.method} learns from rollouts and demonstrations at once, and {name} ({value}) '
-          'is of one batch alone; set it to 0.'
+          f'{config.method} learns from several batches at once, and {name} ({value}) is of one '
+          'alone; set it to 0.'
         )
   if stale.staleness and stale.cap:
     built = methods.with_truncated_importance(built, stale.cap)

@@ -35,6 +35,7 @@ from experiments.feeders.greedy import greedy_rewards
 from experiments.feeders.offline import critiques, traces
 from experiments.feeders.potentials import potentials
 from experiments.feeders.prompts import prompt_confidence
+from experiments.feeders.replay import replayed
 from experiments.feeders.seele import hint_mask
 from experiments.feeders.steps import labels
 from experiments.feeders.tree import tree
@@ -59,6 +60,7 @@ _COMPLETIONS: dict[str, Maker] = {
   'parent_deviation': tree,
   'parent_value': tree,
   'reference': reference,
+  'replayed': replayed,
   'state': episodes,
   'step': episodes,
   'step_rewards': episodes,

@@ -65,6 +65,7 @@ from rljax.methods.psr_nsr import psr as psr
 from rljax.methods.psr_nsr import w_reinforce as w_reinforce
 from rljax.methods.q_hawkeye import q_hawkeye as q_hawkeye
 from rljax.methods.recap import recap as recap
+from rljax.methods.recap import together_by_recap as together_by_recap
 from rljax.methods.red import red as red
 from rljax.methods.red import red_sft as red_sft
 from rljax.methods.redi import redi as redi

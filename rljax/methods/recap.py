@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rljax import balance, stats
 from rljax.methods.combinators import together
+from rljax.methods.grpo import grpo
 from rljax.types import Batch, Method
 
 
@@ -18,6 +19,26 @@ def missed_reward(batch: Batch) -> jax.Array:
 
 
 def recap(
+  *, window: int, temperature: float = 5.0, clip_low: float = 0.2, clip_high: float = 0.2
+) -> Method:
+  """GRPO on the rollouts of a task and of a replayed one, weighted as by `together_by_recap`.
+
+  Batches and scores are dicts of `rollouts` and `replayed`.
+
+  Args:
+    window: as there.
+    temperature: as there.
+    clip_low: clip range of both ratios below 1.
+    clip_high: clip range above 1.
+
+  Source: arXiv 2510.21978.
+  """
+  one = grpo(clip_low=clip_low, clip_high=clip_high)
+  both = together_by_recap(window=window, temperature=temperature, rollouts=one, replayed=one)
+  return both._replace(needs=('replayed',))
+
+
+def together_by_recap(
   *,
   window: int,
   temperature: float = 5.0,
@@ -37,13 +58,14 @@ def recap(
     temperature: of the softmax over objectives.
     loss: `batch -> []`, what is watched of each objective; not negative.
     **methods: the objectives' methods.
+
   Raises:
     ValueError: no method is given, or one is called 'recap'.
 
   Source: arXiv 2510.21978, equation 1, as in `balance.recap_weights`.
   """
   if not methods or 'recap' in methods:
-    raise ValueError(f"recap needs methods with names other than 'recap', not {sorted(methods)}.")
+    raise ValueError(f"It takes methods with names other than 'recap', not {sorted(methods)}.")
   controller = balance.recap(len(methods), window, temperature=temperature)
   inner = together(**methods)
 

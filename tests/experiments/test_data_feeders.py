@@ -42,6 +42,39 @@ def test_every_method_by_name_is_fed_by_the_loop():
   assert {need for method in made for need in method.needs} == set(FEEDERS)
 
 
+def test_a_second_task_is_replayed_beside_the_rollouts(world):
+  config, parts, params, drawn = world
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.feed.replayed.task = 'random_calculation'
+  found = FEEDERS['replayed'](config, parts)(drawn._replace(step=3), params, jax.random.key(2))
+  assert set(found.batch) == {'rollouts', 'replayed'} and found.batch['rollouts'] is drawn.batch
+  replayed = found.batch['replayed']
+  assert replayed.completion.shape == (P, G, T) and replayed.prompt.shape[0] == P
+  task = data.get_task('random_calculation')
+  expected = [problem.prompt for problem in data.prompts(task, config.seed, 3, P)]
+  prompts = [parts.tokenizer.decode(ids[ids >= 0]) for ids in np.asarray(replayed.prompt[:, 0])]
+  assert prompts == expected
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({}, 'name one with --config.feed.replayed.task'),
+    ({'task': 'column_adition'}, "feed.replayed: .* Did you mean 'column_addition'"),
+    ({'task': 'random_calculation_latex'}, 'has the characters'),
+    ({'task': 'column_addition', 'task_kwargs': {'max_digits': 18}}, 'is less than a worked'),
+  ],
+)
+def test_a_task_that_cannot_be_replayed_is_an_error(world, settings, message):
+  config, parts, *_ = world
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.feed.replayed.update(settings)
+  with pytest.raises(UserError, match=message):
+    FEEDERS['replayed'](config, parts)
+
+
 def test_new_completions_are_refused_where_the_method_steers_the_sampler(world):
   config, parts, *_ = world
   method = methods.vspo()._replace(draws=lambda state, logits: logits)

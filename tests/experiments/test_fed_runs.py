@@ -21,6 +21,7 @@ HINTS_AND_DATA = (
   'gui_g1',
   'progrpo',
   'q_hawkeye',
+  'recap',
   'red',
   'red_sft',
   'redi',

@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import as_batch, loss_and_gradient, problem
+from harness import T, as_batch, loss_and_gradient, problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from rljax import aggregation, methods, training
 from rljax.types import Method, Scores, Term
@@ -38,7 +41,7 @@ def slow_weights(losses, window, temperature):
 
 def test_the_loss_is_the_mean_of_the_weighted_losses_at_every_step():
   window, temperature = 2, 0.5
-  method = methods.recap(window=window, temperature=temperature, **INNER)
+  method = methods.together_by_recap(window=window, temperature=temperature, **INNER)
   rng = np.random.default_rng(0)
   state, losses = method.init(), []
 
@@ -75,13 +78,13 @@ def test_the_loss_is_the_mean_of_the_weighted_losses_at_every_step():
 
 
 def test_metrics_stay_metrics_and_names_are_those_of_together():
-  method = methods.recap(window=1, **INNER)
+  method = methods.together_by_recap(window=1, **INNER)
   assert set(method.terms) == set(methods.together(**INNER).terms)
   assert method.terms['reasoning_clip_fraction'].coef == 0 and method.measure is None
 
 
 def test_what_is_watched_may_be_anything():
-  method = methods.recap(window=1, loss=lambda b: jnp.mean(b.mask), **INNER)
+  method = methods.together_by_recap(window=1, loss=lambda b: jnp.mean(b.mask), **INNER)
   _, batches = start()
   state, _ = method.prepare(method.init(), batches)
   expected = [float(b.mask.mean()) for b in batches.values()]
@@ -99,7 +102,7 @@ def test_a_method_with_state_measure_and_coefficient_keeps_them():
     {'x': Term(lambda s, b: s.logp, aggregation.token_mean, lambda b: b.constants['mean'])},
     measure,
   )
-  method = methods.recap(window=1, a=steered, b=methods.reinforce())
+  method = methods.together_by_recap(window=1, a=steered, b=methods.reinforce())
   (sa, sb), (ba, bb) = (list(x.values()) for x in start())
   scores, batches = {'a': sa, 'b': sb}, {'a': ba, 'b': bb}
   state, batches = method.prepare(method.init(), batches)
@@ -113,4 +116,72 @@ def test_a_method_with_state_measure_and_coefficient_keeps_them():
 @pytest.mark.parametrize('inner', [{}, {'recap': methods.grpo()}])
 def test_names_that_cannot_be_are_refused(inner):
   with pytest.raises(ValueError, match="names other than 'recap'"):
-    methods.recap(window=2, **inner)
+    methods.together_by_recap(window=2, **inner)
+
+
+NAMED = methods.recap(window=2)
+
+
+@jax.jit
+def of_named(scores, batches):
+  return loss_and_gradient(NAMED, scores, batches)
+
+
+def named(seed=0):
+  scores, batches = {}, {}
+  for k, name in enumerate(('rollouts', 'replayed')):
+    logp, batches[name] = as_batch(problem(seed + 7 * k, [4, 4], keep=True), 'groups')
+    scores[name] = Scores(logp)
+  return scores, batches
+
+
+def test_by_name_it_is_grpo_on_two_batches():
+  assert NAMED.needs == ('replayed',)
+  scores, batches = named()
+  (loss, _), gradient = of_named(scores, batches)
+  parts = {n: loss_and_gradient(methods.grpo(), scores[n], batches[n]) for n in scores}
+  np.testing.assert_allclose(loss, sum(p[0][0] for p in parts.values()) / 2, rtol=1e-5)
+  for name, (_, slope) in parts.items():
+    np.testing.assert_allclose(gradient[name].logp, slope.logp / 2, rtol=2e-5, atol=1e-7)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+  mask=hnp.arrays(np.float32, (2, 2, 4, T), elements=st.sampled_from([0.0, 1.0])),
+  keep=hnp.arrays(np.float32, (2, 2, 4), elements=st.sampled_from([0.0, 1.0])),
+  rewards=hnp.arrays(np.float32, (2, 2, 4), elements=st.sampled_from([0.0, 1.0, 0.5])),
+  log_ratio=hnp.arrays(np.float32, (2, 2, 4, T), elements=st.floats(-25, 24, width=32)),
+)
+def test_loss_and_gradient_are_finite_and_dead_tokens_have_none(mask, keep, rewards, log_ratio):
+  scores, batches = named()
+  for k, name in enumerate(batches):
+    logp = scores[name].logp
+    hole = mask[k] == 0
+    batches[name] = batches[name].replace(
+      mask=jnp.asarray(mask[k]),
+      keep=jnp.asarray(keep[k]),
+      rewards=jnp.asarray(rewards[k]),
+      old_logp=jnp.where(hole, jnp.nan, logp - log_ratio[k]),
+    )
+  (loss, terms), gradient = of_named(scores, batches)
+  assert np.isfinite(loss) and all(np.isfinite(x) for x in terms.values())
+  for k, name in enumerate(batches):
+    slope = np.asarray(gradient[name].logp)
+    assert np.isfinite(slope).all() and (slope[(mask[k] * keep[k][..., None]) == 0] == 0).all()
+
+
+def test_order_and_padding_change_nothing():
+  scores, batches = named(3)
+  (loss, _), gradient = of_named(scores, batches)
+  order = (np.array([1, 0])[:, None], np.array([[2, 0, 3, 1], [1, 3, 0, 2]]))
+
+  def moved(x):
+    x = x[order]
+    return jnp.pad(x, [(0, 0), (0, 0), (0, 2)]) if x.ndim == 3 else x
+
+  (found, _), slopes = of_named(*jax.tree.map(moved, (scores, batches)))
+  np.testing.assert_allclose(found, loss, rtol=1e-5, atol=1e-6)
+  for name in gradient:
+    wanted = np.asarray(moved(gradient[name].logp))
+    assert np.abs(wanted).max() > 1e-3
+    np.testing.assert_allclose(slopes[name].logp, wanted, rtol=2e-5, atol=1e-7)
