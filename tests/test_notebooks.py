@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('path', sorted((ROOT / 'notebooks').glob('*.ipynb')), ids=lambda p: p.stem)
 def test_notebook_runs(path, monkeypatch):

@@ -68,6 +68,8 @@ def test_evaluate_of_a_checkpoint_with_another_model_names_the_difference(warm):
     evaluate(config, workdir)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_evaluate_command_takes_the_runs_configuration_and_writes_json(warm, tmp_path):
   workdir, _, _ = warm
   output = tmp_path / 'metrics.json'

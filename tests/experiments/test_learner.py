@@ -91,6 +91,8 @@ def test_what_a_method_reads_is_that_of_the_policy_before_its_update(bucket):
   assert metrics['loss/before'] == pytest.approx(means[1], rel=1e-4)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_method_that_reads_nothing_is_not_scored_before_one_update():
   learner, state, reference, batch, score = start(reading(()))
   found = jax.jit(score)(state.params, batch).extras['largest']
@@ -102,6 +104,7 @@ def test_a_method_that_reads_nothing_is_not_scored_before_one_update():
   assert metrics['loss/now'] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_several_updates_of_a_batch_fill_its_log_probability_whatever_the_method_reads():
   learner, state, reference, batch, score = start(reading(('entropy',)), epochs=2)

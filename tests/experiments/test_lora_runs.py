@@ -85,6 +85,8 @@ def test_interrupted_it_ends_like_the_undisturbed_run(finished, tmp_path):
   assert (tmp_path / 'run/samples.jsonl').read_bytes() == (workdir / 'samples.jsonl').read_bytes()
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_evaluate_repeats_the_runs_own_evaluations(finished):
   workdir, config, summary = finished
   assert evaluate(config, workdir) == summary['after']

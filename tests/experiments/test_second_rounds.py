@@ -116,6 +116,8 @@ def alone(parts, params, *, count, length, warp=lambda logits: logits):
   return of_row
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_values_at_cuts_are_the_mean_reward_of_completions_of_the_prefix(parts, params, drawn):
   settings = {'threshold': 0.06, 'interval': 2, 'completions': 3}
   key = jax.random.key(7)
@@ -147,6 +149,8 @@ def scored_like_drawn(parts, params, batch):
   return float(jnp.abs(gap).max()) < 1e-4
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_tree_has_the_values_of_its_leaves(parts, params, drawn):
   settings = {'segment': 3, 'depth': 3, 'branching': 2}
   fed = tree(configured(tree=settings), parts)(drawn, params, jax.random.key(3)).batch
@@ -188,6 +192,8 @@ def test_a_tree_has_the_values_of_its_leaves(parts, params, drawn):
   assert children > 20 and seen_ends > 3
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_branches_begin_at_tokens_of_high_entropy(parts, params, drawn):
   settings = {'each': 2, 'top_k': 2, 'characters': 1}
   config = configured(branches=settings)
@@ -232,6 +238,8 @@ def probability(parts, params, ids):
 _apply = functools.cache(jax.jit)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_potentials_are_of_probes_after_each_step(params):
   config = configured(potentials={'probes': 2, 'tokens': 4, 'temperature': 0.5}, steps={'most': 2})
   parts = build.make_parts(config)

@@ -97,6 +97,8 @@ def test_a_finished_run_is_shown_and_not_run_again(finished):
   assert before == {path: path.stat().st_mtime_ns for path in (workdir / 'checkpoints').iterdir()}
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('phase, step', [('warm_start', 37), ('rl', 3)])
 def test_interrupted_anywhere_ends_like_the_undisturbed_run(
   finished, tmp_path, monkeypatch, phase, step
@@ -165,8 +167,12 @@ def test_init_starts_from_another_run_and_copies_it(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'make',
-  [random_calculation.get_config]
-  + [lambda name=name: method.get_config(name) for name in ('reinforce', 'dapo', 'ppo')],
+  [
+    random_calculation.get_config,
+    lambda: method.get_config('dapo'),
+    pytest.param(lambda: method.get_config('reinforce'), marks=pytest.mark.nightly),
+    pytest.param(lambda: method.get_config('ppo'), marks=pytest.mark.nightly),
+  ],
 )
 def test_every_configuration_runs_tiny(make, tmp_path):
   config = tiny(make())

@@ -95,6 +95,8 @@ def critic_step(parts):
   return jax.jit(step, compiler_options=QUICK)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_step_is_that_of_the_whole_batch_for_any_cut():
   batch = prepared()
   weights = aggregation.token_mean(batch)
