@@ -1,6 +1,6 @@
 """What a method costs beside GRPO: `python -m experiments.bench.methods [--methods=gspo,dapo]`.
 
-One JSON line for each method of `rljax.methods` that builds with its defaults: the quickstart's
+One JSON line for each method of `rljax.methods`, as `configs/method.py` sets it: the quickstart's
 train step with it against the one with `grpo`, repeat by repeat in turn in one process, and the
 median of their ratios. A method with `measure` scores the batch once more in every step. What the
 rollout does not give, a method finds in `batch.extras`: plausible numbers from `FEED`. Of a method
@@ -10,7 +10,6 @@ that cannot be built or fed, the line says why.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from configs.method import method_names
+from configs.method import get_config, method_names
+from experiments import build
 from experiments.bench import harness, library, worker
+from experiments.errors import UserError
 from rljax import methods, training
 from rljax.types import Batch, Method
 
@@ -112,14 +113,14 @@ FEED: dict[str, Callable[..., np.ndarray]] = {
 
 
 def build_method(w: Any, name: str) -> Method:
-  """The method with its defaults; sizes that the run fixes are the workload's."""
-  factory = getattr(methods, name)
-  sizes = {'max_length': w.max_new_tokens, 'overlong_buffer': w.max_new_tokens // 4}
-  known = inspect.signature(factory).parameters
+  """The method as `configs/method.py` sets it, for the workload's sizes; raises Unfit."""
+  config = get_config(name)
+  sizes = ('prompts', 'group_size', 'max_new_tokens')
+  config.rl.update({size: w[size] for size in sizes})
   try:
-    return factory(**{key: size for key, size in sizes.items() if key in known})
-  except (TypeError, ValueError) as error:
-    raise Unfit(f'It does not build with its defaults: {error}') from error
+    return build.method(config)
+  except UserError as error:
+    raise Unfit(str(error)) from error
 
 
 def judged(w: Any) -> Batch:

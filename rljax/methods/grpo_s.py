@@ -38,6 +38,9 @@ def grpo_s(
   )
 
 
+_MEANS = ('difference', 'gap', 'typical_gap')
+
+
 def with_dynamic_scaling(
   method: Method, *, categories: int, gap_low: float, gap_high: float
 ) -> Method:
@@ -62,8 +65,9 @@ def with_dynamic_scaling(
   """
 
   def init():
-    empty = advantages.init_category_means(categories)
-    return {'inner': method.init(), 'difference': empty, 'gap': empty, 'typical_gap': empty}
+    # An array each: a train step is given its state to keep, and no buffer twice.
+    means = {name: advantages.init_category_means(categories) for name in _MEANS}
+    return {'inner': method.init(), **means}
 
   def prepare(state, batch):
     difference = extra(batch, 'difference', '1 less the similarity to the demonstration')

@@ -224,8 +224,8 @@ def later_verl():
   """VERL in its third step: the first knows no means and gives no bonus."""
 
   def init():
-    means = jnp.array(MEANS)
-    return {'inner': (), 'ranks': advantages.RankMeans(means, means, jnp.ones(()))}
+    ranks = advantages.RankMeans(jnp.array(MEANS), jnp.array(MEANS), jnp.ones(()))
+    return {'inner': (), 'ranks': ranks}
 
   return methods.verl()._replace(init=init)
 

@@ -128,6 +128,12 @@ def test_order_of_samples_and_prompts_does_not_matter(name):
   assert_near(found[0], expected[0], scale=1.0)
 
 
+@every_method
+def test_a_step_may_be_given_its_first_state_to_keep(name):
+  keep = jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)
+  keep(all_cases()[name].method.init())  # an error if a buffer is there twice
+
+
 @pytest.mark.nightly
 @every_method
 def test_more_padding_changes_nothing(name):
