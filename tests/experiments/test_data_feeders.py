@@ -242,10 +242,10 @@ def test_the_confidence_of_a_prompt_is_that_of_its_least_likely_tokens(world):
     np.testing.assert_allclose(found[p], np.full(G, math.exp(np.mean(least))), rtol=1e-4)
 
 
-def test_methods_of_two_batches_refuse_what_is_of_one():
-  config = cli.settle(base.get_config(), tiny=True)
-  base.use_method(config, 'red')
+@pytest.mark.parametrize('name', ['red', 'recap'])
+def test_methods_of_two_batches_refuse_what_is_of_one(name):
+  config = cli.settle(method_config.get_config(name), tiny=True)
   assert isinstance(build.method(config), Method)
   config.kl_coef = 0.1
-  with pytest.raises(UserError, match=r'red learns from .* kl_coef \(0.1\) is of one batch alone'):
+  with pytest.raises(UserError, match=rf'{name} learns from .* kl_coef \(0.1\) is of one alone'):
     build.method(config)
