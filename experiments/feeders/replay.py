@@ -13,7 +13,7 @@ from rljax import data
 def replayed(config: ConfigDict, parts: Parts):
   """Makes the batch a dict of `rollouts` and `replayed`, completions of `feed.replayed.task`.
 
-  As many problems as `rl.prompts`, drawn and judged as the run's own.
+  `replayed` is `[P, G, T]` like the rollouts: as many problems, drawn and judged as the run's own.
   """
   settings = config.feed.replayed
   if not settings.task:

@@ -26,12 +26,12 @@ def recap(
   Batches and scores are dicts of `rollouts` and `replayed`.
 
   Args:
-    window: as there.
-    temperature: as there.
+    window: steps in each of the two windows that are compared.
+    temperature: of the softmax over the two.
     clip_low: clip range of both ratios below 1.
     clip_high: clip range above 1.
 
-  Source: arXiv 2510.21978.
+  Source: arXiv 2510.21978, a reconstruction as there.
   """
   one = grpo(clip_low=clip_low, clip_high=clip_high)
   both = together_by_recap(window=window, temperature=temperature, rollouts=one, replayed=one)
@@ -65,7 +65,7 @@ def together_by_recap(
   Source: arXiv 2510.21978, equation 1, as in `balance.recap_weights`.
   """
   if not methods or 'recap' in methods:
-    raise ValueError(f"It takes methods with names other than 'recap', not {sorted(methods)}.")
+    raise ValueError(f"Give methods by names other than 'recap', not {sorted(methods)}.")
   controller = balance.recap(len(methods), window, temperature=temperature)
   inner = together(**methods)
 

@@ -58,8 +58,9 @@ def join(*processors: Processor) -> Processor:
 def given(state: State, logits: Callable[[State, jax.Array], jax.Array]) -> Processor:
   """A processor of one state that no token changes, such as a method's and its `Method.draws`.
 
-  The state may be traced, so that one compiled sampler serves every value of it. What is drawn has
-  the log-probability of the changed distribution, of which a scorer knows nothing.
+  `logits` is `(state, logits [V]) -> logits [V]`. The state may be traced, so that one compiled
+  sampler serves every value of it. What is drawn has the log-probability of the changed
+  distribution, of which a scorer knows nothing.
   """
   return Processor(init=lambda: state, update=lambda state, token: state, logits=logits)
 

@@ -115,7 +115,7 @@ def test_a_method_with_state_measure_and_coefficient_keeps_them():
 
 @pytest.mark.parametrize('inner', [{}, {'recap': methods.grpo()}])
 def test_names_that_cannot_be_are_refused(inner):
-  with pytest.raises(ValueError, match="names other than 'recap'"):
+  with pytest.raises(ValueError, match="by names other than 'recap'"):
     methods.together_by_recap(window=2, **inner)
 
 
@@ -142,6 +142,7 @@ def test_by_name_it_is_grpo_on_two_batches():
   parts = {n: loss_and_gradient(methods.grpo(), scores[n], batches[n]) for n in scores}
   np.testing.assert_allclose(loss, sum(p[0][0] for p in parts.values()) / 2, rtol=1e-5)
   for name, (_, slope) in parts.items():
+    assert np.abs(slope.logp).max() > 1e-3
     np.testing.assert_allclose(gradient[name].logp, slope.logp / 2, rtol=2e-5, atol=1e-7)
 
 
