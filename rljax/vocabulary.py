@@ -85,9 +85,7 @@ def nucleus_entropy(
   Array([0.683], dtype=float32)
   """
   del targets
-  top, probs, mass = _likeliest(logits, top_k)
-  del probs
-  return _entropy(top, mass < p)
+  return _entropy(logits, _nucleus(logits, p, top_k, closed=False))
 
 
 def closed_nucleus_entropy(
@@ -95,8 +93,7 @@ def closed_nucleus_entropy(
 ) -> jax.Array:
   """`nucleus_entropy` with the word that reaches `p` taken in, `[C]`."""
   del targets
-  top, probs, mass = _likeliest(logits, top_k)
-  return _entropy(top, mass - probs < p)
+  return _entropy(logits, _nucleus(logits, p, top_k, closed=True))
 
 
 def _is_target(logits, targets):
@@ -113,20 +110,44 @@ def _log_mass(logits, stays):
   return jax.nn.logsumexp(jnp.where(stays, logits, -jnp.inf), axis=-1)
 
 
-def _likeliest(logits, top_k):
-  """Largest logits in order `[C, k]`, their probabilities and the sums of these, both constants."""
-  top, _ = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
-  total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-  probs = jax.lax.stop_gradient(jnp.exp(top - total))
-  return top, probs, jnp.cumsum(probs, axis=-1)
+def _nucleus(logits, p, top_k, *, closed):
+  """How much of each word is in the nucleus, `[C, V]` in [0, 1], a constant.
+
+  Of words that are alike it holds some by their number, whichever they are: each has its share.
+  """
+  probs = jax.lax.stop_gradient(jax.nn.softmax(logits, axis=-1))
+  # Floats from 0 on are in the order of their bits, as whole numbers.
+  rank = jax.lax.bitcast_convert_type(probs, f'int{jnp.finfo(probs.dtype).bits}')
+
+  def within(words):
+    return jnp.sum(words, axis=-1, dtype=rank.dtype)
+
+  def halve(_, ends):
+    low, high = ends
+    middle = low + (high - low) // 2
+    words = rank >= middle[:, None]
+    small = jnp.sum(jnp.where(words, probs, 0.0), axis=-1) < p
+    if top_k < rank.shape[-1]:
+      small &= within(words) <= top_k
+    return jnp.where(small, low, middle), jnp.where(small, middle, high)
+
+  # The words above `low` are few enough and those from it on too many: no sort, which costs more.
+  start = (jnp.full(rank.shape[:-1], -1, rank.dtype), jnp.max(rank, axis=-1) + 1)
+  low, _ = jax.lax.fori_loop(0, jnp.iinfo(rank.dtype).bits, halve, start)
+  inside, alike = rank > low[:, None], rank == low[:, None]
+  missing = p - jnp.sum(jnp.where(inside, probs, 0.0), axis=-1)
+  each = jnp.max(jnp.where(alike, probs, 0.0), axis=-1)
+  fit = jnp.ceil(missing / each) - (not closed)
+  fit = jnp.clip(fit, 0, jnp.minimum(within(alike), top_k - within(inside)))
+  share = fit / jnp.maximum(within(alike), 1)
+  return jnp.where(alike, share[:, None], inside).astype(probs.dtype)
 
 
-def _entropy(top, stays):
-  """Entropy of the words that stay; of one word, exactly 0 without gradient."""
-  # Without the first word there is none at all, and one has the wanted entropy and gradient: none.
-  first = jax.lax.broadcasted_iota(jnp.int32, top.shape, top.ndim - 1) == 0
-  stays = (stays | first) & ~jnp.isneginf(top)
-  total = _log_mass(top, stays)
-  safe = jnp.where(stays, top, 0.0)
-  probs = jnp.where(stays, jnp.exp(safe - total[:, None]), 0.0)
-  return total - jnp.sum(probs * safe, axis=-1)
+def _entropy(logits, weight):
+  """Entropy of words with constant weights; of none or one, exactly 0 without gradient."""
+  logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+  safe = jnp.where(weight > 0, logits, 0.0)
+  mass = weight * jnp.exp(safe)
+  total = jnp.sum(mass, axis=-1)
+  total = jnp.where(total > 0, total, 1.0)
+  return jnp.log(total) - jnp.sum(mass * safe, axis=-1) / total

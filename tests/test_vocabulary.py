@@ -158,6 +158,16 @@ def test_a_top_word_with_the_whole_nucleus_leaves_no_entropy_and_no_gradient():
   np.testing.assert_array_equal(gradient, 0)
 
 
+def test_words_that_are_alike_share_their_place_in_the_nucleus():
+  logits = jnp.log(jnp.array([[0.2, 0.4, 0.2, 0.2]]))
+  value, gradient = jax.value_and_grad(
+    lambda x: vocabulary.nucleus_entropy(x, jnp.array([0]), p=0.7).sum()
+  )(logits)  # the word of 0.4 and one of 0.2
+  np.testing.assert_allclose(value, np.log(3) - 2 / 3 * np.log(2), rtol=1e-6)
+  slope = 2 / 3 * (np.log(2 / 3) + value)
+  np.testing.assert_allclose(gradient[0], -slope * np.array([-1 / 3, 1, -1 / 3, -1 / 3]), rtol=1e-4)
+
+
 def test_the_head_computes_them_in_chunks():
   rng = np.random.default_rng(1)
   params = jnp.float32(rng.normal(size=(5, 11)))

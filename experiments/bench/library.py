@@ -103,13 +103,20 @@ def packed(w: Any, batch: Batch) -> Batch:
 
 
 def scorer(w: Any, model: models.Model, method: Method) -> Callable[..., Scores]:
-  """`(params, batch) -> Scores` with all that a method reads."""
-  return training.make_score(
+  """`(params, batch) -> Scores` with all that a method reads; of a dict of batches, a dict."""
+  one = training.make_score(
     model,
     temperature=w.temperature,
     statistics=method.statistics,
     features=method.features,
   )
+
+  def score(params, batch):
+    if isinstance(batch, dict):
+      return {name: one(params, each) for name, each in batch.items()}
+    return one(params, batch)
+
+  return score
 
 
 def preparation(w: Any, model: models.Model, method: Method) -> Callable[..., Batch]:

@@ -2,14 +2,16 @@
 
 One JSON line for each method of `rljax.methods`, as `configs/method.py` sets it: the quickstart's
 train step with it against the one with `grpo`, repeat by repeat in turn in one process, and the
-median of their ratios. A method with `measure` scores the batch once more in every step. What the
-rollout does not give, a method finds in `batch.extras`: plausible numbers from `FEED`. Of a method
-that cannot be built or fed, the line says why.
+median of their ratios. A method with `measure` scores the batch once more in every step, so its
+line also has the ratio to GRPO with one forward pass more. What the rollout does not give, a method
+finds in `batch.extras`: plausible numbers from `FEED`. Of a method that cannot be built or fed, the
+line says why.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -133,9 +135,21 @@ def judged(w: Any) -> Batch:
   )
 
 
-def layouts(w: Any) -> Iterator[tuple[str, Batch]]:
-  """The same rollout as groups, as rows and as pairs of completions."""
+# Second batches by the name under which methods ask for them: `rollouts -> batch`.
+BESIDE: dict[str, Callable[[Batch], Batch]] = {
+  'demonstrations': lambda batch: jax.tree.map(lambda x: x[:, :1], batch),
+  'replayed': lambda batch: batch,
+}
+
+
+def layouts(w: Any, method: Method) -> Iterator[tuple[str, Any]]:
+  """The same rollout as groups, as rows and as pairs, or in a dict beside what the method needs."""
   batch = judged(w)
+  beside = [name for name in method.needs if name in BESIDE]
+  if beside:
+    second = {name: BESIDE[name](batch) for name in beside}
+    yield ' and '.join(['groups', *beside]), {'rollouts': batch, **second}
+    return
   yield 'groups', batch
   prompts, size = batch.rewards.shape
   lead = prompts * size
@@ -149,6 +163,28 @@ def layouts(w: Any) -> Iterator[tuple[str, Batch]]:
   yield 'rows', shaped(lead).replace(prompt=repeated, group=group, group_shape=(prompts, size))
   if size > 2 and not size % 2:
     yield 'pairs', shaped(lead // 2, 2).replace(prompt=repeated[::2, None])
+
+
+def grpo_on(batch: Any, *, scores_once_more: bool = False) -> Method:
+  """GRPO on a batch or on each of a dict of them, or with a `measure` that keeps a mean."""
+  grpo = methods.grpo()
+  if isinstance(batch, dict):
+    grpo = methods.together(**dict.fromkeys(batch, grpo))
+  if not scores_once_more:
+    return grpo
+
+  def measure(state, scores, batch):
+    # A forward pass of which nothing were kept would be left out by the compiler.
+    means = [jnp.mean(x) for x in jax.tree.leaves(scores)]
+    return {**state, 'seen': sum(means)}, batch
+
+  def prepare(state, batch):
+    inner, batch = grpo.prepare(state['inner'], batch)
+    return {**state, 'inner': inner}, batch
+
+  return grpo._replace(
+    init=lambda: {'inner': grpo.init(), 'seen': jnp.zeros(())}, prepare=prepare, measure=measure
+  )
 
 
 class Program(NamedTuple):
@@ -165,10 +201,12 @@ class Program(NamedTuple):
   step: Callable[[], float]
 
 
-def make_program(w: Any, model: Any, params: Any, method: Method, layout: str) -> Program:
-  """The jitted train step of a method on a batch of a layout; raises Unfit."""
+def make_program(
+  w: Any, model: Any, params: Any, method: Method, layout: str, batch: Any
+) -> Program:
+  """The jitted train step of a method on a batch; raises Unfit."""
   prepare = library.preparation(w, model, method)
-  batch, fed = feed(w, model, params, method, dict(layouts(w))[layout])
+  batch, fed = feed(w, model, params, method, batch)
   batch = jax.block_until_ready(prepare(params, batch))
   step = library.train_step(w, model, method)
   state = training.init_state(jax.tree.map(jnp.copy, params), library.optimizer(w), method)
@@ -182,7 +220,7 @@ def make_program(w: Any, model: Any, params: Any, method: Method, layout: str) -
   return Program(layout, fed, run)
 
 
-def feed(w: Any, model: Any, params: Any, method: Method, batch: Batch) -> tuple[Batch, list[str]]:
+def feed(w: Any, model: Any, params: Any, method: Method, batch: Any) -> tuple[Any, list[str]]:
   """The batch with the extras that the method asks for, and their names; raises Unfit.
 
   A method says what it lacks in its error, so it is traced until there is none.
@@ -200,19 +238,29 @@ def feed(w: Any, model: Any, params: Any, method: Method, batch: Batch) -> tuple
       if name not in FEED or name in fed:
         raise Unfit(_first_line(error)) from error
       fed.append(name)
-      made = FEED[name](rng, batch.rewards.shape, batch.mask.shape[-1])
-      array = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
-      batch = dataclasses.replace(batch, extras=batch.extras | {name: array})
+      batch = jax.tree.map(
+        functools.partial(_given, rng, name), batch, is_leaf=lambda x: isinstance(x, Batch)
+      )
     else:
       return batch, fed
 
 
-def fitting(w: Any, model: Any, params: Any, method: Method) -> Program:
-  """The program of a method in the first layout that it takes; raises Unfit with its reasons."""
+def _given(rng, name, batch):
+  made = FEED[name](rng, batch.rewards.shape, batch.mask.shape[-1])
+  array = jnp.asarray(made, jnp.int32 if made.dtype.kind == 'i' else jnp.float32)
+  return dataclasses.replace(batch, extras=batch.extras | {name: array})
+
+
+def fitting(w: Any, model: Any, params: Any, method: Method) -> tuple[Program, Any]:
+  """The program of a method in the first layout that it takes, and that batch as it was.
+
+  Raises:
+    Unfit: with its reasons.
+  """
   reasons = {}
-  for layout, _ in layouts(w):
+  for layout, batch in layouts(w, method):
     try:
-      return make_program(w, model, params, method, layout)
+      return make_program(w, model, params, method, layout, batch), batch
     except Unfit as error:
       reasons[layout] = str(error)
   first, *others = reasons.values()
@@ -220,15 +268,13 @@ def fitting(w: Any, model: Any, params: Any, method: Method) -> Program:
   raise Unfit(first if alike else '; '.join(f'{k}: {v}' for k, v in reasons.items()))
 
 
-def in_turn(
-  first: Program, second: Program, *, repeats: int, warmup: int
-) -> tuple[list[float], list[float]]:
-  """Seconds of both, taken in turn after each was compiled and warmed up."""
+def in_turn(*programs: Program, repeats: int, warmup: int) -> list[list[float]]:
+  """Seconds of each, taken in turn after all were compiled and warmed up."""
   for _ in range(1 + warmup):
-    first.step()
-    second.step()
-  pairs = [(first.step(), second.step()) for _ in range(repeats)]
-  return [a for a, _ in pairs], [b for _, b in pairs]
+    for program in programs:
+      program.step()
+  rounds = [[program.step() for program in programs] for _ in range(repeats)]
+  return [list(each) for each in zip(*rounds, strict=True)]
 
 
 def measure() -> Iterator[dict[str, Any]]:
@@ -237,27 +283,35 @@ def measure() -> Iterator[dict[str, Any]]:
   about = {'device': worker.device(), 'jax': jax.__version__}
   model = library.decoder(w)
   params = library.parameters(w, model)
-  grpo: dict[str, Program] = {}
+  grpo: dict[tuple[str, bool], Program] = {}
   unknown = sorted(set(FLAGS.methods) - set(method_names()))
   if unknown:
     raise harness.Failed(f'There is no {", ".join(unknown)}. Methods: {", ".join(method_names())}.')
   for name in FLAGS.methods or method_names():
     try:
       method = build_method(w, name)
-      program = fitting(w, model, params, method)
+      program, batch = fitting(w, model, params, method)
     except Unfit as error:
       yield {'method': name, 'not_measured': str(error), **about}
       continue
-    layout = program.layout
-    if layout not in grpo:
-      grpo[layout] = make_program(w, model, params, methods.grpo(), layout)
-    base, own = in_turn(grpo[layout], program, repeats=FLAGS.repeats, warmup=FLAGS.warmup)
+    bases = []
+    for twice in (False, True) if method.measure is not None else (False,):
+      key = (program.layout, twice)
+      if key not in grpo:
+        plain = grpo_on(batch, scores_once_more=twice)
+        grpo[key] = make_program(w, model, params, plain, program.layout, batch)
+      bases.append(grpo[key])
+    own, base, *twice = in_turn(program, *bases, repeats=FLAGS.repeats, warmup=FLAGS.warmup)
+    ratios = {'ratio': base, **({'ratio_to_one_more_forward': twice[0]} if twice else {})}
     yield {
       'method': name,
-      'ratio': harness.spread([b / a for a, b in zip(base, own, strict=True)]),
+      **{
+        k: harness.spread([a / b for a, b in zip(own, each, strict=True)])
+        for k, each in ratios.items()
+      },
       'seconds': harness.spread(own),
       'seconds_of_grpo': harness.spread(base),
-      'layout': layout,
+      'layout': program.layout,
       'measure': method.measure is not None,
       'statistics': sorted(method.statistics),
       'features': sorted(method.features),

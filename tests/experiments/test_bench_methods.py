@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from configs import quickstart
 from experiments.bench import library, workload
 from experiments.bench import methods as bench
-from rljax import aggregation, data, methods
+from rljax import aggregation, data, methods, training
 from rljax.types import Batch, Method, Term
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -45,14 +46,14 @@ def asking(*names, measure=None, only=None) -> Method:
 
 def test_a_method_is_given_what_its_errors_name(tiny):
   w, model, params = tiny
-  program = bench.fitting(w, model, params, asking('greedy_rewards', 'old_values'))
+  program, _ = bench.fitting(w, model, params, asking('greedy_rewards', 'old_values'))
   assert program.extras == ['greedy_rewards', 'old_values'] and program.layout == 'groups'
   assert program.step() > 0 and program.step() > 0
 
 
 def test_a_key_that_is_missing_is_given_too(tiny):
   method = asking(only=lambda batch: batch.extras['potentials'])
-  assert bench.fitting(*tiny, method).extras == ['potentials']
+  assert bench.fitting(*tiny, method)[0].extras == ['potentials']
 
 
 def test_what_nobody_knows_is_reported_in_the_methods_words(tiny):
@@ -72,12 +73,12 @@ def test_a_method_of_pairs_or_rows_finds_its_layout(tiny):
       raise ValueError('rows only')
 
   for name, only in (('pairs', pairs), ('rows', rows)):
-    program = bench.fitting(*tiny, asking(only=only))
+    program, _ = bench.fitting(*tiny, asking(only=only))
     assert program.layout == name and program.step() > 0
 
 
 def test_layouts_hold_the_same_completions(tiny):
-  found = dict(bench.layouts(tiny[0]))
+  found = dict(bench.layouts(tiny[0], methods.grpo()))
   groups = found['groups']
   for batch in found.values():
     np.testing.assert_array_equal(
@@ -97,7 +98,7 @@ def test_every_kind_of_extra_has_the_leading_shape_of_the_batch():
     assert array.shape[:2] == (3, 4) and np.isfinite(array).all(), name
 
 
-def test_both_programs_take_turns_after_each_has_warmed_up():
+def test_programs_take_turns_after_each_has_warmed_up():
   order = []
 
   def program(name, seconds):
@@ -107,9 +108,33 @@ def test_both_programs_take_turns_after_each_has_warmed_up():
 
     return bench.Program('groups', [], step)
 
-  base, own = bench.in_turn(program('a', 1.0), program('b', 1.5), repeats=3, warmup=1)
-  assert ''.join(order) == 'abab' + 'ababab'
-  assert (base, own) == ([1.0] * 3, [1.5] * 3)
+  programs = [program('a', 1.0), program('b', 1.5), program('c', 2.0)]
+  assert bench.in_turn(*programs, repeats=3, warmup=1) == [[1.0] * 3, [1.5] * 3, [2.0] * 3]
+  assert ''.join(order) == 'abc' * 5
+
+
+def test_a_method_of_two_batches_gets_both_beside_grpo_on_both(tiny):
+  w, model, params = tiny
+  program, batch = bench.fitting(w, model, params, methods.red_sft())
+  assert program.layout == 'groups and demonstrations' and program.step() > 0
+  assert batch['rollouts'].mask.shape == (2, 4, 8)
+  assert batch['demonstrations'].mask.shape == (2, 1, 8)
+  for method in (bench.grpo_on(batch), bench.grpo_on(batch, scores_once_more=True)):
+    assert bench.make_program(w, model, params, method, '', batch).step() > 0
+
+
+def test_grpo_with_a_forward_pass_more_keeps_what_it_scores(tiny):
+  w, model, params = tiny
+  batch = bench.judged(w)
+  method = bench.grpo_on(batch, scores_once_more=True)
+  step = library.train_step(w, model, method)
+  batch = library.preparation(w, model, method)(params, batch)
+  state = training.init_state(jax.tree.map(jnp.copy, params), library.optimizer(w), method)
+  assert float(state.method_state['seen']) == 0
+  state, _ = step(state, batch)
+  scores = library.scorer(w, model, method)(params, batch)
+  expected = sum(float(np.mean(x)) for x in jax.tree.leaves(scores))
+  np.testing.assert_allclose(float(state.method_state['seen']), expected, rtol=1e-4)
 
 
 def test_the_quickstarts_sizes_are_those_of_its_configuration():
