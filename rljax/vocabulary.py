@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+KEPT = 'per_token'  # name of numbers a token that the head keeps for the backward pass
 _FILTERED = -1e4  # log-probability of a word that a filter removed
 
 
@@ -133,7 +135,8 @@ def _nucleus(logits, p, top_k, *, closed):
 
   # The words above `low` are few enough and those from it on too many: no sort, which costs more.
   start = (jnp.full(rank.shape[:-1], -1, rank.dtype), jnp.max(rank, axis=-1) + 1)
-  low, _ = jax.lax.fori_loop(0, jnp.iinfo(rank.dtype).bits, halve, start)
+  low, _ = jax.lax.fori_loop(0, jnp.iinfo(rank.dtype).bits - 1, halve, start)
+  low = checkpoint_name(low, KEPT)
   inside, alike = rank > low[:, None], rank == low[:, None]
   missing = p - jnp.sum(jnp.where(inside, probs, 0.0), axis=-1)
   each = jnp.max(jnp.where(alike, probs, 0.0), axis=-1)

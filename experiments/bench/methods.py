@@ -295,20 +295,18 @@ def measure() -> Iterator[dict[str, Any]]:
       yield {'method': name, 'not_measured': str(error), **about}
       continue
     bases = []
-    for twice in (False, True) if method.measure is not None else (False,):
-      key = (program.layout, twice)
+    for once_more in (False, True) if method.measure is not None else (False,):
+      key = (program.layout, once_more)
       if key not in grpo:
-        plain = grpo_on(batch, scores_once_more=twice)
+        plain = grpo_on(batch, scores_once_more=once_more)
         grpo[key] = make_program(w, model, params, plain, program.layout, batch)
       bases.append(grpo[key])
-    own, base, *twice = in_turn(program, *bases, repeats=FLAGS.repeats, warmup=FLAGS.warmup)
-    ratios = {'ratio': base, **({'ratio_to_one_more_forward': twice[0]} if twice else {})}
+    own, base, *more = in_turn(program, *bases, repeats=FLAGS.repeats, warmup=FLAGS.warmup)
+    ratios = [[a / b for a, b in zip(own, each, strict=True)] for each in (base, *more)]
+    names = ('ratio', 'ratio_to_one_more_forward')
     yield {
       'method': name,
-      **{
-        k: harness.spread([a / b for a, b in zip(own, each, strict=True)])
-        for k, each in ratios.items()
-      },
+      **{name: harness.spread(each) for name, each in zip(names, ratios, strict=False)},
       'seconds': harness.spread(own),
       'seconds_of_grpo': harness.spread(base),
       'layout': program.layout,

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from rljax.vocabulary import KEPT
+
 # 128 MB in float32: what logits may take at once.
 _MOST_LOGITS = 2**25
 
@@ -42,7 +44,7 @@ def per_token(
   shape, tokens = targets.shape, targets.size
   vocabulary = jax.eval_shape(unembed, params, x.reshape(tokens, -1)[:1]).shape[-1]
   chunk = chunk or chunk_size(vocabulary)
-  kept = ('logits',) if tokens * vocabulary <= _MOST_LOGITS else ()
+  kept = (KEPT, 'logits') if tokens * vocabulary <= _MOST_LOGITS else (KEPT,)
   pieces = -(-tokens // chunk)
   padding = pieces * -(-tokens // pieces) - tokens
 
