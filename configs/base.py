@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
   config.warm_start.steps = 1200
   config.warm_start.rows = 24  # packed rows a step
   config.warm_start.width = 64  # tokens a row
+  config.warm_start.microbatches = 1  # parts of an optimizer step: less memory, the same result
   config.warm_start.optimizer = _optimizer(3e-3, 'cosine', warmup_steps=50, b2=0.98)
 
   config.rl = ConfigDict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -309,6 +310,7 @@ _LEAST = {
   'rl.refill': 0,
   'rl.steps': 0,
   'rl.top_k': 0,
+  'warm_start.microbatches': 1,
   'warm_start.rows': 1,
   'warm_start.steps': 0,
   'warm_start.width': 2,
@@ -333,21 +335,15 @@ def _check_optimizer(name: str) -> None:
 
 def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
   """Raises UserError where sizes contradict each other."""
-  rl, shards = config.rl, training.sharding.row_shards(mesh)
-  parts = rl.minibatches * rl.microbatches * shards
-  if rl.prompts % parts:
-    nearest = max(parts, round(rl.prompts / parts) * parts)
-    raise UserError(
-      f'rl.prompts ({rl.prompts}) does not divide into rl.minibatches ({rl.minibatches}) x '
-      f'rl.microbatches ({rl.microbatches}) x mesh.data * mesh.fsdp ({shards}); the nearest size '
-      f'that does is {nearest}.'
-    )
-  if config.warm_start.rows % shards:
-    nearest = max(shards, round(config.warm_start.rows / shards) * shards)
-    raise UserError(
-      f'warm_start.rows ({config.warm_start.rows}) does not divide over mesh.data * mesh.fsdp '
-      f'({shards}); the nearest size that does is {nearest}.'
-    )
+  rl, start = config.rl, config.warm_start
+  shards = {'mesh.data * mesh.fsdp': training.sharding.row_shards(mesh)}
+  _check_divides(
+    ('rl.prompts', rl.prompts),
+    {'rl.minibatches': rl.minibatches, 'rl.microbatches': rl.microbatches, **shards},
+  )
+  _check_divides(
+    ('warm_start.rows', start.rows), {'warm_start.microbatches': start.microbatches, **shards}
+  )
   if rl.asynchronous.sampler_devices and not rl.asynchronous.staleness:
     raise UserError(
       f'rl.asynchronous.sampler_devices ({rl.asynchronous.sampler_devices}) would wait for the '
@@ -358,6 +354,17 @@ def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
     raise UserError(
       f'{config.method} has no ratio to correct for a policy that has moved, so it takes one '
       f'update a batch; set rl.epochs ({rl.epochs}) and rl.minibatches ({rl.minibatches}) to 1.'
+    )
+
+
+def _check_divides(size: tuple[str, int], parts: dict[str, int]) -> None:
+  """Raises UserError if a size by name does not divide into the product of numbers by name."""
+  (name, n), product = size, math.prod(parts.values())
+  if n % product:
+    nearest = max(product, round(n / product) * product)
+    into = ' x '.join(f'{part} ({k})' for part, k in parts.items())
+    raise UserError(
+      f'{name} ({n}) does not divide into {into}; the nearest size that does is {nearest}.'
     )
 
 

@@ -62,7 +62,8 @@ def fit(
   journal.rewind(found.host['journal'] if found else None)
   journal.start('warm_start', first, settings.steps)
 
-  step = jax.jit(training.make_supervised_step(parts.model, tx), donate_argnums=0)
+  step = training.make_supervised_step(parts.model, tx, settings.microbatches)
+  step = jax.jit(step, donate_argnums=0)
   mine = training.sharding.local_rows(mesh, settings.rows)
   pending: list[tuple[int, Any]] = []
   tokens, started = 0, time.perf_counter()

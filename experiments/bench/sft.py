@@ -15,7 +15,7 @@ def build(w):
   model = library.decoder(w)
   tx = library.optimizer(w)
   state = training.init_state(library.parameters(w, model), tx)
-  step = jax.jit(training.make_supervised_step(model, tx), donate_argnums=0)
+  step = jax.jit(training.make_supervised_step(model, tx, w.microbatches), donate_argnums=0)
   shape = (w.sft_rows, w.sft_length)
   tokens = np.random.default_rng(w.seed).integers(0, w.model.vocab_size, shape, np.int32)
   rows = {

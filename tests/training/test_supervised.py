@@ -33,8 +33,8 @@ TX = optax.sgd(0.1)
 
 
 @functools.cache
-def step():
-  return jax.jit(training.make_supervised_step(MODEL, TX))
+def step(microbatches=1):
+  return jax.jit(training.make_supervised_step(MODEL, TX, microbatches))
 
 
 def packed(examples, rows=2, width=12):
@@ -76,6 +76,21 @@ def test_packed_rows_give_loss_accuracy_and_update_of_single_examples():
   assert int(state.step) == 1
   for new, old, grad in zip(*map(jax.tree.leaves, (state.params, PARAMS, grads)), strict=True):
     np.testing.assert_allclose(new, old - 0.1 * grad, atol=1e-5)
+
+
+def test_microbatches_give_the_update_of_the_whole_batch():
+  batch = packed(EXAMPLES, rows=4)
+  batch['mask'][1] = 0  # so that parts hold different numbers of targets
+  state = training.init_state(PARAMS, TX)
+  whole, metrics = step()(state, batch)
+  for parts in (2, 4):
+    cut, seen = step(parts)(state, batch)
+    for new, old in zip(*map(jax.tree.leaves, (cut.params, whole.params)), strict=True):
+      np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-6)
+    for name in metrics:
+      np.testing.assert_allclose(seen[name], metrics[name], rtol=1e-5, err_msg=name)
+  with pytest.raises(ValueError, match='4 does not divide into 3 microbatches'):
+    step(3)(state, batch)
 
 
 def test_the_order_of_packing_does_not_matter():
