@@ -336,14 +336,9 @@ def _check_optimizer(name: str) -> None:
 def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
   """Raises UserError where sizes contradict each other."""
   rl, start = config.rl, config.warm_start
-  shards = {'mesh.data * mesh.fsdp': training.sharding.row_shards(mesh)}
-  _check_divides(
-    ('rl.prompts', rl.prompts),
-    {'rl.minibatches': rl.minibatches, 'rl.microbatches': rl.microbatches, **shards},
-  )
-  _check_divides(
-    ('warm_start.rows', start.rows), {'warm_start.microbatches': start.microbatches, **shards}
-  )
+  check_prompts(config, mesh)
+  parts = {'warm_start.microbatches': start.microbatches, **_row_shards(mesh)}
+  _check_divides(('warm_start.rows', start.rows), parts)
   if rl.asynchronous.sampler_devices and not rl.asynchronous.staleness:
     raise UserError(
       f'rl.asynchronous.sampler_devices ({rl.asynchronous.sampler_devices}) would wait for the '
@@ -355,6 +350,17 @@ def _check_sizes(config: ConfigDict, mesh: Mesh) -> None:
       f'{config.method} has no ratio to correct for a policy that has moved, so it takes one '
       f'update a batch; set rl.epochs ({rl.epochs}) and rl.minibatches ({rl.minibatches}) to 1.'
     )
+
+
+def check_prompts(config: ConfigDict, mesh: Mesh) -> None:
+  """Raises UserError where the prompts of a batch do not divide into its parts on a mesh."""
+  rl = config.rl
+  parts = {'rl.minibatches': rl.minibatches, 'rl.microbatches': rl.microbatches}
+  _check_divides(('rl.prompts', rl.prompts), {**parts, **_row_shards(mesh)})
+
+
+def _row_shards(mesh):
+  return {'mesh.data * mesh.fsdp': training.sharding.row_shards(mesh)}
 
 
 def _check_divides(size: tuple[str, int], parts: dict[str, int]) -> None:

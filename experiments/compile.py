@@ -71,13 +71,7 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
     shardings = training.sharding.params(model.specs, mesh)
   except (TypeError, ValueError) as error:
     raise UserError(f'{slice_name}: {error}') from error
-  parts = config.rl.minibatches * config.rl.microbatches * training.sharding.row_shards(mesh)
-  if config.rl.prompts % parts:
-    nearest = max(parts, round(config.rl.prompts / parts) * parts)
-    raise UserError(
-      f'rl.prompts ({config.rl.prompts}) does not divide into rl.minibatches x rl.microbatches x '
-      f'data * fsdp of the mesh ({parts}); the nearest size that does is {nearest}.'
-    )
+  build.check_prompts(config, mesh)
   params = jax.tree.map(
     lambda spec, sharding: jax.ShapeDtypeStruct(
       spec.shape, jnp.dtype(config.model.param_dtype), sharding=sharding
