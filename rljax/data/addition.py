@@ -21,6 +21,8 @@ def column_addition(
   p_right: float = 0.42,
   p_slip: float = 0.03,
   p_repeat: float = 0.0,
+  repeats: int = 1,
+  p_bare: float = 0.0,
 ) -> Task:
   """Column addition whose demonstrations mostly forget the carry.
 
@@ -38,17 +40,22 @@ def column_addition(
     max_digits: at most 18.
     p_right: share of demonstrations that carry.
     p_slip: share of demonstrations with a slip, whichever the procedure.
-    p_repeat: share of demonstrations whose scratchpad is written twice, with `;` between: the same
-      answer at greater length.
+    p_repeat: share of demonstrations whose scratchpad is written more than once, with `;` between:
+      the same answer at greater length.
+    repeats: how many more times.
+    p_bare: share of demonstrations that write the answer alone.
   Raises:
-    ValueError: the digits are no range within 1..18, or a share is outside [0, 1].
+    ValueError: the digits are no range within 1..18, `repeats` is not positive, or a share is
+      outside [0, 1].
   """
   if not 1 <= min_digits <= max_digits <= 18:
     raise ValueError(
       f'Digits must satisfy 1 <= min_digits <= max_digits <= 18; got {min_digits}, {max_digits}.'
     )
-  check_fractions(p_right=p_right, p_slip=p_slip, p_repeat=p_repeat)
-  passes = 2 if p_repeat > 0 else 1
+  if repeats < 1:
+    raise ValueError(f'repeats must be at least 1, not {repeats}; p_repeat=0 repeats nothing.')
+  check_fractions(p_right=p_right, p_slip=p_slip, p_repeat=p_repeat, p_bare=p_bare)
+  passes = 1 + repeats if p_repeat > 0 else 1
 
   def draw(rng, n):
     digits = rng.integers(min_digits, max_digits + 1, (2, n))
@@ -58,7 +65,9 @@ def column_addition(
 
   def demonstrate(rng, problem):
     carry, slip, repeat = rng.random(3) < (p_right, p_slip, p_repeat)
-    return _work(problem.prompt, carry=carry, passes=1 + repeat, rng=rng if slip else None)
+    bare = p_bare > 0 and rng.random() < p_bare
+    written = 0 if bare else passes if repeat else 1
+    return _work(problem.prompt, carry=carry, passes=written, rng=rng if slip else None)
 
   return Task(
     name='column_addition',
@@ -98,7 +107,7 @@ def _work(prompt: str, *, carry: bool, passes: int = 1, rng: np.random.Generator
   answer = ''.join(reversed(ends))
   # A slip in the leading column may leave a zero in front.
   answer = answer.lstrip('0') or '0'
-  return f'({";".join([",".join(columns)] * passes)}){answer}'
+  return (f'({";".join([",".join(columns)] * passes)})' if passes else '') + answer
 
 
 def _extract(completion: str) -> str | None:

@@ -51,6 +51,20 @@ def test_the_scratchpad_can_be_written_twice():
   assert task.solve(problem('85+39=')) == '(5+9=14,8+3+1=12)124'
 
 
+def test_the_scratchpad_can_be_written_often_or_not_at_all():
+  often = data.column_addition(p_right=1.0, p_slip=0.0, p_repeat=1.0, repeats=3)
+  text = often.demonstrate(np.random.default_rng(0), problem('85+39='))
+  assert text == f'({";".join(["5+9=14,8+3+1=12"] * 4)})124'
+  longest = often.demonstrate(np.random.default_rng(0), problem('999+999='))
+  assert len(longest) == often.max_completion
+  bare = data.column_addition(p_right=1.0, p_slip=0.0, p_repeat=1.0, p_bare=0.25)
+  rng = np.random.default_rng(0)
+  texts = [bare.demonstrate(rng, problem('85+39=')) for _ in range(2000)]
+  assert {t for t in texts if '(' not in t} == {'124'}
+  assert abs(np.mean([t == '124' for t in texts]) - 0.25) < 0.03
+  assert bare.extract('124') == '124'
+
+
 def test_the_longest_solution_has_the_stated_length():
   task = data.column_addition(3, 3)
   assert len(task.solve(problem('999+999='))) == task.max_completion == 30

@@ -1,0 +1,43 @@
+"""Column addition from a verbose warm start: `--config=configs/length.py:dler`.
+
+The warm start writes most scratchpads three times, and some answers without any. The arms are
+methods with a price on length, and GRPO, which has none. `experiments.study --study=length` runs
+them all.
+"""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+ABOUT = """Column addition of numbers of two and three digits. Of the demonstrations of the warm
+start, four in five write their scratchpad three times and one in ten writes none at all; 60 % carry
+as they should. A scratchpad that is written once is all it takes."""
+
+TARGET = 36  # tokens: a scratchpad that is written once takes 12 to 31 with its answer
+
+# {arm: (method, its arguments, other changes by dotted key)}
+ARMS = {
+  'grpo': ('grpo', {}, {}),
+}
+
+
+def get_config(arm: str = 'grpo') -> ConfigDict:
+  """The configuration of one arm; raises ValueError if there is none."""
+  if arm not in ARMS:
+    near = difflib.get_close_matches(arm, ARMS, 1)
+    hint = f'Did you mean {near[0]!r}? ' if near else ''
+    raise ValueError(f'There is no arm {arm!r}. {hint}Arms: {", ".join(ARMS)}.')
+  config = base.get_config()
+  base.use_task(
+    config, 'column_addition', p_right=0.6, p_slip=0.02, p_repeat=0.9, repeats=2, p_bare=0.1
+  )
+  config.warm_start.width = 96
+  config.rl.max_new_tokens = 84
+  config.rl.optimizer.learning_rate = 3e-4
+  method, arguments, changes = ARMS[arm]
+  base.use_method(config, method, **arguments)
+  config.update_from_flattened_dict(changes)
+  config.tiny.rl.max_new_tokens = 84
+  return config
