@@ -114,7 +114,8 @@ def da_dler(
   Args:
     max_length: the run's longest completion, in tokens; 4000 in the paper.
     thresholds: shares of right answers, rising.
-    shares: of `max_length`, one more than thresholds: the limit where none, one, ... is reached.
+    shares: of `max_length`, one more than thresholds: in whole tokens the limit where none is
+      reached, where one is, and so on.
     clip_low: clip range of the ratio below 1.
     clip_high: clip range above 1.
     normalise: as in `dler`.

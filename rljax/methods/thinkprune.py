@@ -27,7 +27,7 @@ def thinkprune(
 
   Args:
     max_length: the run's longest completion, in tokens; 4000 in the authors' scripts.
-    shares: of `max_length`, the limit of each round; none above the one before.
+    shares: of `max_length`, in whole tokens the limit of each round; none above the one before.
     steps: batches of a round.
     clip_low: clip range of the ratio below 1.
     clip_high: clip range above 1.

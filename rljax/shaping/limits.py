@@ -39,7 +39,7 @@ def limit_of_step(
     limits: of each round, in tokens, none above the one before.
     steps: of each round but the last.
   Returns:
-    float32 `[]`, the shape of `step`.
+    float32, the shape of `step`.
 
   Raises:
     ValueError: no limits, a growing one, or rounds without a step.
