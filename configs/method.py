@@ -18,10 +18,15 @@ from rljax.types import Method
 
 # Arguments that a method leaves open, or whose defaults are for other data.
 _CHOICES = {
+  'alp': {'beta': 1e-4},  # a token is dearer where completions are short
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'kimi_length': {'weight': 0.5},
+  'l1_exact': {'alpha': 0.03},
+  'l1_max': {'alpha': 0.03},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
   'recap': {'window': 3},
+  'shorter_better': {'beta': 0.05},
   'verl': {'stride': 4},  # completions are short
 }
 
@@ -61,6 +66,8 @@ def _choices(config, method):
       'tokens_final': 0.2,
       'steps': rl.get_ref('steps') + 0,
     }
+  if method == 'thinkprune':  # rounds of equal length
+    return {'steps': (config.rl.get_ref('steps') + 1) // 2}
   return _CHOICES.get(method, {})
 
 

@@ -12,6 +12,7 @@ from rljax.advantages.batch import outcome_to_tokens as outcome_to_tokens
 from rljax.advantages.batch import reinforce_pp as reinforce_pp
 from rljax.advantages.batch import reward_to_go as reward_to_go
 from rljax.advantages.batch import whiten as whiten
+from rljax.advantages.boost import boost as boost
 from rljax.advantages.canon import canon as canon
 from rljax.advantages.canon import cosine_mu as cosine_mu
 from rljax.advantages.canon import cosine_mu_reversed as cosine_mu_reversed

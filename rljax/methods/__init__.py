@@ -5,6 +5,7 @@ from rljax.methods.adhint import adhint as adhint
 from rljax.methods.adora import adora as adora
 from rljax.methods.adora import adora_amplified as adora_amplified
 from rljax.methods.adora import adora_language as adora_language
+from rljax.methods.alp import alp as alp
 from rljax.methods.apo import apo as apo
 from rljax.methods.calibrl import calibrl as calibrl
 from rljax.methods.canon import canon as canon
@@ -27,7 +28,10 @@ from rljax.methods.disco import disco_b as disco_b
 from rljax.methods.disco import drpo as drpo
 from rljax.methods.disco import likelihood_ratio as likelihood_ratio
 from rljax.methods.disco import log_likelihood as log_likelihood
+from rljax.methods.dler import da_dler as da_dler
 from rljax.methods.dler import dler as dler
+from rljax.methods.dler import dler_release as dler_release
+from rljax.methods.efficient_reasoning import efficient_reasoning as efficient_reasoning
 from rljax.methods.entropy import with_adaptive_entropy as with_adaptive_entropy
 from rljax.methods.ghpo import ghpo as ghpo
 from rljax.methods.gigpo import gigpo as gigpo
@@ -40,12 +44,16 @@ from rljax.methods.group_loss import group_loss as group_loss
 from rljax.methods.grpo import dr_grpo as dr_grpo
 from rljax.methods.grpo import grpo as grpo
 from rljax.methods.grpo_guard import grpo_guard as grpo_guard
+from rljax.methods.grpo_lambda import grpo_lambda as grpo_lambda
 from rljax.methods.grpo_s import grpo_s as grpo_s
 from rljax.methods.grpo_s import with_dynamic_scaling as with_dynamic_scaling
 from rljax.methods.gspo import gspo as gspo
 from rljax.methods.gspo import gspo_token as gspo_token
 from rljax.methods.gui_g1 import gui_g1 as gui_g1
 from rljax.methods.hapo import hapo as hapo
+from rljax.methods.kimi_length import kimi_length as kimi_length
+from rljax.methods.l1 import l1_exact as l1_exact
+from rljax.methods.l1 import l1_max as l1_max
 from rljax.methods.lite_ppo import lite_ppo as lite_ppo
 from rljax.methods.lp_reg import lp_reg as lp_reg
 from rljax.methods.lp_reg import lp_reg_paper as lp_reg_paper
@@ -58,6 +66,8 @@ from rljax.methods.off_policy import with_off_policy_mask as with_off_policy_mas
 from rljax.methods.off_policy import with_truncated_importance as with_truncated_importance
 from rljax.methods.one_shot import one_shot as one_shot
 from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
+from rljax.methods.overlong import grpo_overlong as grpo_overlong
+from rljax.methods.overlong import grpo_overlong_filtered as grpo_overlong_filtered
 from rljax.methods.ppo import ppo as ppo
 from rljax.methods.progrpo import progrpo as progrpo
 from rljax.methods.psr_nsr import nsr as nsr
@@ -82,6 +92,7 @@ from rljax.methods.rover import rover as rover
 from rljax.methods.rrhf import rrhf as rrhf
 from rljax.methods.sapo import sapo as sapo
 from rljax.methods.seele import seele as seele
+from rljax.methods.shorter_better import shorter_better as shorter_better
 from rljax.methods.siren import siren as siren
 from rljax.methods.siren import with_siren as with_siren
 from rljax.methods.spae import spae as spae
@@ -92,6 +103,7 @@ from rljax.methods.terms import entropy_bonus as entropy_bonus
 from rljax.methods.terms import kl_to_reference as kl_to_reference
 from rljax.methods.terms import policy_terms as policy_terms
 from rljax.methods.terms import token_ratio as token_ratio
+from rljax.methods.thinkprune import thinkprune as thinkprune
 from rljax.methods.tp_grpo import tp_grpo as tp_grpo
 from rljax.methods.trust_region import with_kl_bound as with_kl_bound
 from rljax.methods.univg import univg as univg

@@ -76,6 +76,15 @@ def kept(batch: Batch) -> jax.Array:
   return jnp.ones_like(batch.rewards) if batch.keep is None else batch.keep
 
 
+def truncated(batch: Batch) -> jax.Array:
+  """`batch.truncated`; raises ValueError if nobody filled it."""
+  if batch.truncated is None:
+    raise ValueError(
+      'This method reads batch.truncated, which is None. Pass on what the sampler returned.'
+    )
+  return batch.truncated
+
+
 def reference(batch: Batch) -> jax.Array:
   """`batch.ref_logp`; raises ValueError if nobody filled it."""
   if batch.ref_logp is None:

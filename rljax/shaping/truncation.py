@@ -9,6 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from rljax import stats
+
 
 def zero_truncated(rewards: jax.Array, truncated: jax.Array) -> jax.Array:
   """Rewards `[*N]`, 0 where truncated: hard truncation as the only length penalty.
@@ -17,6 +19,20 @@ def zero_truncated(rewards: jax.Array, truncated: jax.Array) -> jax.Array:
   """
   chex.assert_equal_shape([rewards, truncated])
   return jnp.where(truncated > 0, jnp.zeros_like(rewards), rewards)
+
+
+def scale_truncated(rewards: jax.Array, truncated: jax.Array, *, factor: float = 0.1) -> jax.Array:
+  """Rewards `[*N]`, times `factor` where truncated.
+
+  Source: the released code of arXiv 2510.15110 (DLER), dapo.py's stop_properly_penalty; the paper's
+  is `zero_truncated`.
+
+  >>> scale_truncated(jnp.array([1.0, 1.0]), jnp.array([0.0, 1.0]), factor=0.25)
+  Array([1.  , 0.25], dtype=float32)
+  """
+  chex.assert_equal_shape([rewards, truncated])
+  rewards = stats.as_float(rewards)
+  return jnp.where(truncated > 0, factor * rewards, rewards)
 
 
 def mask_truncated(mask: jax.Array, truncated: jax.Array) -> jax.Array:

@@ -1,6 +1,9 @@
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parity import assert_close, both_precisions, exact, run
 
 from rljax import shaping
 
@@ -13,6 +16,20 @@ def test_zero_truncated_takes_the_reward_only_where_truncated(dtype):
   result = shaping.zero_truncated(rewards, TRUNCATED)
   np.testing.assert_array_equal(result.astype(jnp.float32), [[1.0, 0.0], [0.0, 3.0]])
   assert result.dtype == dtype
+
+
+@both_precisions
+@pytest.mark.parametrize('factor', [0.1, 0.0, 0.5])
+def test_scale_truncated_leaves_a_part_of_the_reward_where_truncated(dtype, tolerance, factor):
+  rng = np.random.default_rng(0)
+  rewards, truncated = exact(rng.normal(size=(5, 4))), np.float64(rng.random((5, 4)) < 0.5)
+  expected = rewards.copy()
+  for at in np.ndindex(rewards.shape):
+    if truncated[at]:
+      expected[at] *= factor
+  found = run(partial(shaping.scale_truncated, factor=factor), dtype, rewards, truncated)
+  assert_close(found, expected, tolerance)
+  assert shaping.scale_truncated(jnp.array([1]), jnp.array([1]))[0] == np.float32(0.1)
 
 
 def test_a_truncated_reward_is_not_read():

@@ -82,6 +82,21 @@ def test_drpo_with_a_strong_tie_is_disco_and_one_right_answer_has_weight_one():
   np.testing.assert_allclose(weights.sum(-1)[3:], RIGHT[3:].any(-1), rtol=1e-6)
 
 
+@both_precisions
+@pytest.mark.parametrize('lam', [0.1, 0.5, 1e6])
+def test_length_weights_equal_a_loop(dtype, tolerance, lam):
+  expected, alike = np.zeros((P, G)), LENGTHS.copy()
+  alike[4] = 50
+  for p in range(P):
+    right = [i for i in range(G) if RIGHT[p, i]]
+    grown = [np.exp((1 - alike[p, i] / 100) / lam) for i in right]
+    expected[p, right] = [x / sum(grown) for x in grown]
+  fn = functools.partial(surrogates.length_weights, max_length=100, lam=lam)
+  found = run(fn, dtype, alike, RIGHT)
+  assert_close(found, expected, tolerance)
+  np.testing.assert_allclose(found[4, RIGHT[4] > 0], 1 / RIGHT[4].sum(), rtol=1e-6)
+
+
 def test_weights_of_very_different_lengths_are_finite():
   weights = surrogates.length_weights(
     jnp.array([[1.0, 1e6]]), jnp.ones((1, 2)), max_length=100, lam=1e-3
