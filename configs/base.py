@@ -19,6 +19,9 @@ def get_config() -> ConfigDict:
   config.seed = 0  # of the initial values, the data order and every draw
   config.init = ''  # checkpoint to start RL from instead of a warm start
 
+  # Lengths in tokens, one of which each prompt asks for by `[24]` before it; empty: none does.
+  config.budgets = ()
+
   config.model = ConfigDict()
   # A Hugging Face checkpoint, folder or hub id, that gives tokenizer, sizes and initial weights;
   # of the values below only the types and `remat` then count. Empty: the sizes below, from noise.

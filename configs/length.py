@@ -18,7 +18,7 @@ as they should. A scratchpad that is written once is all it takes."""
 TARGET = 36  # tokens: a scratchpad that is written once takes 12 to 31 with its answer
 
 # {arm: (method, its arguments, other changes by dotted key)}
-ARMS = {
+ARMS: dict[str, tuple[str, dict, dict]] = {
   'grpo': ('grpo', {}, {}),
 }
 

@@ -68,7 +68,7 @@ def check(config: ConfigDict) -> Parts:
 def make_parts(config: ConfigDict) -> Parts:
   """The task, model and mesh of a configuration; raises UserError."""
   try:
-    task = data.get_task(config.task, **config.task_kwargs)
+    task = make_task(config)
     tokenizer, decoder, pretrained = _model(config, task)
     mesh = _mesh(config)
     model = make_model(config, decoder, mesh)
@@ -109,6 +109,12 @@ def _mesh(config):
     return training.sharding.make_mesh(**config.mesh, devices=devices[:-apart])
   except ValueError as error:
     raise ValueError(f'Without the devices of {name}: {error}') from error
+
+
+def make_task(config: ConfigDict) -> data.Task:
+  """The task of a configuration, its prompts with their budgets; raises ValueError."""
+  task = data.get_task(config.task, **config.task_kwargs)
+  return data.with_budgets(task, config.budgets) if config.budgets else task
 
 
 def sampler_parts(config: ConfigDict, parts: Parts) -> Parts:

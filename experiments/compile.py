@@ -63,7 +63,7 @@ def make_plan(config: ConfigDict, slice_name: str) -> Plan:
     if 'shape' in config:
       vocab_size, width = config.shape.vocab_size, config.shape.prompt_width
     else:
-      task = data.get_task(config.task, **config.task_kwargs)
+      task = build.make_task(config)
       vocab_size, width = data.CharTokenizer(task.alphabet).vocab_size, task.max_prompt
     mesh = training.sharding.make_mesh(**config.mesh, devices=where.devices)
     decoder = build.decoder_config(config, vocab_size)

@@ -26,6 +26,7 @@ from experiments.feeders.columns import (
   iou,
   predicted,
   reward_gap,
+  targets,
 )
 from experiments.feeders.copies import copies
 from experiments.feeders.cuts import cuts
@@ -83,6 +84,7 @@ _COLUMNS: dict[str, Maker] = {
   'predicted': predicted,
   'prompt_confidence': prompt_confidence,
   'reward_gap': reward_gap,
+  'targets': targets,
   'values_at_cuts': cuts,
 }
 

@@ -12,8 +12,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.build import Parts
+from experiments.errors import UserError
 from experiments.feeders.common import own_problems, own_texts, with_extras
-from rljax import advantages, training, verifiers
+from rljax import advantages, data, training, verifiers
 
 _CLAUSES = re.compile(r'[,;=()]')
 
@@ -58,6 +59,16 @@ def category(config: ConfigDict, parts: Parts):
   most = config.method_kwargs.get('categories', np.iinfo(np.int32).max) - 1
   kind = lambda problem: min(problem.difficulty, most)  # noqa: E731
   return _of_problems('category', np.int32, kind, parts)
+
+
+def targets(config: ConfigDict, parts: Parts):
+  """Fills `targets` with the length that a prompt asks for, in tokens (`config.budgets`)."""
+  if not config.budgets:
+    raise UserError(
+      f'{config.method} reads the length that each prompt asks for, and none does: give '
+      'config.budgets the lengths to choose from, such as --config.budgets=(16,24,32).'
+    )
+  return _of_problems('targets', np.float32, data.budget, parts)
 
 
 def difference(config: ConfigDict, parts: Parts):

@@ -7,6 +7,8 @@ from rljax.data.batches import heldout as heldout
 from rljax.data.batches import pack as pack
 from rljax.data.batches import pad_prompts as pad_prompts
 from rljax.data.batches import prompts as prompts
+from rljax.data.budgets import budget as budget
+from rljax.data.budgets import with_budgets as with_budgets
 from rljax.data.pretrained import PretrainedTokenizer as PretrainedTokenizer
 from rljax.data.pretrained import files_of as files_of
 from rljax.data.random_calculation import random_calculation as random_calculation

@@ -57,6 +57,22 @@ def test_a_second_task_is_replayed_beside_the_rollouts(world):
   assert prompts == expected
 
 
+def test_targets_are_the_lengths_that_prompts_ask_for(world):
+  config, parts, params, _ = world
+  config = config.copy_and_resolve_references()
+  with pytest.raises(UserError, match=r'give config\.budgets the lengths'):
+    FEEDERS['targets'](config, parts)
+  with config.unlocked():
+    config.budgets = (8, 16, 24)
+  asking = build.make_parts(config)
+  problems = data.prompts(asking.task, 0, 0, P)
+  drawn = rollout(asking, make_policy_sampler(config, asking), params, problems, jax.random.key(1))
+  found = FEEDERS['targets'](config, asking)(drawn, params, jax.random.key(2))
+  expected = [[int(problem.prompt[1 : problem.prompt.index(']')])] * G for problem in problems]
+  np.testing.assert_array_equal(found.batch.extras['targets'], expected)
+  assert len(np.unique(expected)) > 1
+
+
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
