@@ -388,7 +388,7 @@ def _check_lengths(config: ConfigDict, parts: Parts) -> None:
       f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a worked solution of '
       f'{config.task} can take: {needed} tokens with the end token.'
     )
-  needed += parts.prompt_width
+  needed = parts.task.longest_demonstration + 1 + parts.prompt_width
   if config.warm_start.width < needed and config.warm_start.steps:
     raise UserError(
       f'warm_start.width ({config.warm_start.width}) is less than an example of {config.task} can '

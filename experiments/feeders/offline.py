@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.build import Parts
+from experiments.errors import UserError
 from experiments.feeders.common import own_problems
 from experiments.feeders.texts import written
 from rljax import data, training, verifiers
@@ -18,6 +19,12 @@ def traces(config: ConfigDict, parts: Parts):
   A wrong one is the first of up to `feed.traces.attempts` demonstrations that the verifier calls
   wrong. Where there is none, the second is right as well, which `correct` says.
   """
+  needed = parts.task.longest_demonstration + 1
+  if config.rl.max_new_tokens < needed:
+    raise UserError(
+      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a demonstration of '
+      f'{config.task} can take: {needed} tokens with the end token.'
+    )
 
   def feed(drawn, params, key):
     del params
@@ -51,7 +58,7 @@ def critiques(config: ConfigDict, parts: Parts):
     mine = training.sharding.local_rows(parts.mesh, len(pieces))
     texts = [['1' if right[i] else f'0;{parts.task.solve(drawn.problems[i])}'] for i in mine]
     prompts = [parts.tokenizer.encode_prompt(drawn.problems[i].prompt + given[i]) for i in mine]
-    most = parts.tokenizer.max_tokens(parts.task.max_prompt + parts.task.max_completion + 1)
+    most = parts.tokenizer.max_tokens(parts.task.max_prompt + parts.task.longest_demonstration + 1)
     own = {
       'prompt': data.pad_prompts(prompts, most),
       'rewards': right[mine, None],

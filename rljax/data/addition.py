@@ -78,9 +78,14 @@ def column_addition(
     extract=_extract,
     score=lambda problem, completion: exact(_extract(completion), problem.answer),
     max_prompt=2 * max_digits + 2,
-    # '9+9=18', then '9+9+1=19' for each further column, and a delimiter around and between them.
-    max_completion=passes * (9 * max_digits - 2) + 1 + max_digits + 1,
+    max_completion=_longest(max_digits, 1),
+    max_demonstration=_longest(max_digits, passes),
   )
+
+
+def _longest(digits: int, passes: int) -> int:
+  # '9+9=18', then '9+9+1=19' for each further column, and a delimiter around and between them.
+  return passes * (9 * digits - 2) + 1 + digits + 1
 
 
 def _problem(a: int, b: int) -> Problem:

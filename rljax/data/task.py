@@ -42,12 +42,13 @@ class Task(NamedTuple):
     problems: `(rng, n, split) -> list[Problem]`; 'train' draws with replacement, 'heldout' gives
       distinct problems.
     demonstrate: `(rng, problem) -> completion`, no end token; imperfect by the task's mixture, and
-      never longer than `max_completion`.
+      never longer than `longest_demonstration`.
     solve: `problem -> completion`, the right worked solution.
     extract: `completion -> final answer text`, None where there is none.
     score: `(problem, completion) -> float` in [0, 1], 1 for the right answer.
     max_prompt: upper bound on the characters of a prompt.
     max_completion: upper bound on the characters of a right worked solution.
+    max_demonstration: upper bound on those of a demonstration; None: the same.
   """
 
   name: str
@@ -59,6 +60,12 @@ class Task(NamedTuple):
   score: Callable[[Problem, str], float]
   max_prompt: int
   max_completion: int
+  max_demonstration: int | None = None
+
+  @property
+  def longest_demonstration(self) -> int:
+    """Upper bound on the characters of a demonstration."""
+    return self.max_completion if self.max_demonstration is None else self.max_demonstration
 
 
 def is_heldout(key: str) -> bool:

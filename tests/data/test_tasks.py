@@ -58,7 +58,7 @@ def test_texts_respect_the_bounds_and_the_alphabet(task):
   for problem in task.problems(rng, 1000, 'train'):
     assert len(problem.prompt) <= task.max_prompt
     for completion in (task.solve(problem), task.demonstrate(rng, problem)):
-      assert 0 < len(completion) <= task.max_completion
+      assert 0 < len(completion) <= task.longest_demonstration
       assert set(problem.prompt + completion) <= known
 
 
