@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -36,7 +37,8 @@ def main(number: str, settings: str) -> None:
     return
   _, most = resource.getrlimit(resource.RLIMIT_AS)
   memory = options['memory'] if most == resource.RLIM_INFINITY else min(options['memory'], most)
-  resource.setrlimit(resource.RLIMIT_AS, (memory, most))
+  with contextlib.suppress(ValueError, OSError):  # not every system has this limit
+    resource.setrlimit(resource.RLIMIT_AS, (memory, most))
   send('ready')
   for line in lines:
     signal.setitimer(signal.ITIMER_REAL, options['alarm'])

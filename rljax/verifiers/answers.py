@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 
 _HASHES = re.compile(
-  r'####[ \t]*+\$?(-?(?:[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])|[0-9]++)?(?:\.[0-9]++)?)'
+  r'####[ \t]*+\$?([-\u2212\u2013]?'
+  r'(?:(?:[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])|[0-9]++)(?:\.[0-9]++)?|\.[0-9]++))'
   r'(?![,.]?[0-9]|[/^]|[eE][+-]?[0-9])',
   re.ASCII,
 )
-_MINUS = re.compile('(?<=####)([ \t]*+\\$?)[\u2212\u2013]')
 _LEAD = re.compile(
   r'(?:the |my )?(?:final |correct |right |best )?(?:answer|option|choice)'
   r'(?: is)?[:=]? ?(?:option |choice )?',
   re.IGNORECASE,
 )
 _LETTER = re.compile(
-  r'[(\[{]?([A-Za-z])[)\]}]?(?:(?<=[)\]}])|[.:,)]|(?= ?$)| [-\u2013] )(.*)', re.DOTALL
+  r'[(\[{]{0,2}([A-Za-z])[)\]}]{0,2}(?:(?<=[)\]}])|[.:,)]|(?= ?$)| [-\u2013] )(.*)', re.DOTALL
 )
+_MINUSES = '-\u2212\u2013'
 _MOST_CHARACTERS = 2000  # of a text that names an option
 
 
@@ -33,11 +34,11 @@ def gsm8k_answer(text: str) -> str | None:
   >>> gsm8k_answer('#### 3, no: #### $1,234.'), gsm8k_answer('#### five'), gsm8k_answer('5')
   ('1234', None, None)
   """
-  last = None
-  for found in _HASHES.finditer(_MINUS.sub(r'\1-', text)):
-    if found[1].strip('-'):
-      last = found[1]
-  return None if last is None else last.replace(',', '')
+  numbers = [found[1] for found in _HASHES.finditer(text)]
+  if not numbers:
+    return None
+  last = numbers[-1].replace(',', '')
+  return '-' + last[1:] if last[0] in _MINUSES else last
 
 
 def tagged(text: str, tag: str = 'answer') -> str | None:

@@ -127,9 +127,8 @@ def _boxes(text: str) -> list[str | None]:
   first = first if first >= 0 else text.find('\\fbox')
   if first < 0:
     return []
-  starts: list[int] = []
-  ends: list[int] = []  # where the box's content ends; -1 while it is open
-  contents: list[str | None] = []
+  starts: list[int] = []  # where the box's content starts and ends; -1 while it is open
+  ends: list[int] = []
   opened: list[int] = []  # for each open brace the box that it opens, -1 for none
   braced: dict[int, int] = {}  # where a box's opening brace stands
   escaped = -1
@@ -139,24 +138,24 @@ def _boxes(text: str) -> list[str | None]:
       if at == escaped:
         continue
       if text[at] == '{':
-        opened.append(braced.get(at, -1))
+        opened.append(braced.pop(at, -1))
         if opened[-1] >= 0:
           starts[opened[-1]] = end
       elif opened and (box := opened.pop()) >= 0:
-        ends[box], contents[box] = at, text[starts[box] : at].strip()
+        ends[box] = at
     elif token[2] == kind:
-      box = len(starts)
       there = _BLANKS.match(text, end).end()
       starts.append(end)
       ends.append(-1)
-      contents.append(None)
       if text[there : there + 1] == '{':
-        braced[there] = box
+        braced[there] = len(starts) - 1
       elif bare := _BARE.match(text, end):
-        ends[box], contents[box] = bare.end(), bare[1].strip() or None
+        ends[-1] = bare.end()
     elif not token[2]:
       escaped = end if len(token[1]) % 2 else -1
-  following = [*starts[1:], len(text) + 1]
+  # A box that ends after the next one starts is around it. Only the others are cut out of the text,
+  # which keeps this linear for boxes within boxes.
+  spans = zip(starts, ends, [*starts[1:], len(text) + 1], strict=False)
   return [
-    content for content, end, after in zip(contents, ends, following, strict=True) if after > end
+    None if end < 0 else text[start:end].strip() for start, end, after in spans if end < after
   ]

@@ -67,6 +67,8 @@ def number(text: str, *, units: Sequence[str] = ()) -> Fraction | None:
     return None
   if _PLAIN.fullmatch(text):
     return Fraction(int(text))
+  if not units and (value := _decimal(text)) is not None:
+    return value
   text = _unwrap(text)
   if units:
     text = _unwrap(_without_unit(text, units))
