@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-_NUMBER = r'(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)'
+_MOST_READ = 10000  # characters at the end of a reply
+_NUMBER = r'(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)(?: ?/ ?([0-9]{1,6}))?'
 _RATINGS = (
   re.compile(rf'\[\[ ?{_NUMBER} ?\]\]', re.ASCII),
   re.compile(
-    rf'(?:score|rating)[*_"]* ?(?:is|:|=) ?[*_"]*{_NUMBER}(?![0-9]|\.[0-9])',
+    rf'(?:score|rating)[*_"]* ?(?:is|:|=) ?[*_"]* ?{_NUMBER}(?![0-9]|[./][0-9])',
     re.IGNORECASE | re.ASCII,
   ),
 )
@@ -25,7 +26,7 @@ _ALONE = re.compile(rf'{_NUMBER}\.?', re.ASCII)
 _VERDICTS = (
   re.compile(r'\[\[ ?([ABC]|tie) ?\]\]', re.IGNORECASE),
   re.compile(
-    r'(?:verdict|winner|better)[*_"]* ?(?:is|:|=) ?[*_"]*([ABC]|tie)(?!\w)', re.IGNORECASE
+    r'(?:verdict|winner|better)[*_"]* ?(?:is|:|=) ?[*_"]* ?([ABC]|tie)(?!\w)', re.IGNORECASE
   ),
 )
 _VERDICT_ALONE = re.compile(r'([ABC]|tie)\.?', re.IGNORECASE)
@@ -121,15 +122,15 @@ def rating(reply: str, *, low: float = 0.0, high: float = 10.0) -> float | None:
   """The rating in a judge's reply, scaled from [low, high] to [0, 1].
 
   Read is the last `[[7]]`, else the last `score: 7` or `rating is 7`, else a reply that is nothing
-  but a number. A rating out of range is none.
+  but a number. A rating out of range is none, and neither is one of another scale (`3/5`).
 
   >>> rating('Clear. [[7.5]]'), rating('Score: 3/10'), rating('11'), rating('7 of 10 are right')
   (0.75, 0.3, None, None)
   """
   found = _last(reply, _RATINGS, _ALONE)
-  if found is None or not low <= float(found) <= high:
+  if found is None or not low <= float(found[1]) <= high or float(found[2] or high) != high:
     return None
-  return (float(found) - low) / (high - low)
+  return (float(found[1]) - low) / (high - low)
 
 
 def preference(reply: str) -> float | None:
@@ -142,7 +143,7 @@ def preference(reply: str) -> float | None:
   (0.0, 0.5, None)
   """
   found = _last(reply, _VERDICTS, _VERDICT_ALONE)
-  return None if found is None else _PREFERENCES[found.lower()]
+  return None if found is None else _PREFERENCES[found[1].lower()]
 
 
 def rate_columns(
@@ -241,10 +242,10 @@ def _fill(template: str, **texts: str) -> str:
   return re.sub(r'\{(\w+)\}', lambda field: texts.get(field[1], field[0]), template)
 
 
-def _last(reply: str, patterns: Sequence[re.Pattern], alone: re.Pattern) -> str | None:
+def _last(reply: str, patterns: Sequence[re.Pattern], alone: re.Pattern) -> re.Match | None:
+  end = reply[-_MOST_READ:]
   for pattern in patterns:
-    found = pattern.findall(reply)
+    found = list(pattern.finditer(end))
     if found:
       return found[-1]
-  whole = alone.fullmatch(reply.strip())
-  return whole[1] if whole else None
+  return alone.fullmatch(reply.strip()) if len(reply) <= _MOST_READ else None

@@ -34,8 +34,9 @@ def same_latex(answer: str, target: str) -> bool:
 
   Two numbers are compared exactly by `same_number`, letters and words as text by `same_text`, since
   Math-Verify reads a word as a product. The rest is equal if `same_answer` says so or Math-Verify
-  does: expressions, sets, intervals, tuples, matrices, equations. An answer of more than 1000
-  characters, or one that cannot be read, is wrong.
+  does: expressions, sets, intervals, tuples, matrices, equations. It drops units (`5 \\text{ cm}` is
+  5) and the order of a bare list (`3, 5` is `5, 3`). An answer of more than 1000 characters, or one
+  that cannot be read, is wrong.
 
   Raises:
     BadTarget: the target is blank, too long, or cannot be read.
@@ -47,13 +48,13 @@ def same_latex(answer: str, target: str) -> bool:
   value, right = number(answer), number(target)
   if value is not None and right is not None:
     return value == right
+  if _LETTERS.fullmatch(plain_latex(target)):
+    return same_answer(answer, target)
+  gold = _parse(_spelled(target, right))
+  if not gold:  # before any comparison, so that all answers to a problem find the same
+    raise BadTarget(f'Math-Verify cannot read the target {target[:80]!r}.')
   if same_answer(answer, target):
     return True
-  if _LETTERS.fullmatch(plain_latex(target)):
-    return False
-  gold = _parse(_spelled(target, right))
-  if not gold:
-    raise BadTarget(f'Math-Verify cannot read the target {target[:80]!r}.')
   if len(answer) > _MOST_CHARACTERS or _LETTERS.fullmatch(plain_latex(answer)):
     return False
   guess = _parse(_spelled(answer, value))

@@ -175,12 +175,10 @@ class Workers:
         self._await(self._processes[slot], min(limit, stop))
       deadline = min(time.monotonic() + self._seconds, stop)
       return _exchange(self._processes[slot], pair, deadline)
-    except TimeoutError:
+    except Exception as error:  # it takes too long, it has died, or another one would not start
       self._end(slot)
-      return Outcome(None, 'time')
-    except Exception:  # the worker died, or another one would not start
-      self._end(slot)
-      return Outcome(None, 'crash')
+      late = isinstance(error, TimeoutError) or time.monotonic() >= stop
+      return Outcome(None, 'time' if late else 'crash')
 
   def _await(self, process: _Process, deadline: float) -> None:
     """Waits until a worker is ready and has judged the canary as it must."""
@@ -208,7 +206,8 @@ class Workers:
     process.connection.close()
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.popen.pid, signal.SIGKILL)  # with whatever it has started
-    process.popen.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      process.popen.wait(timeout=5.0)
 
 
 class _Process(NamedTuple):
@@ -219,7 +218,8 @@ class _Process(NamedTuple):
 def _spawn(settings: dict) -> _Process:
   """A worker that has been told what to judge with; it answers 'ready' or why it cannot."""
   ours, theirs = socket.socketpair()
-  path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+  path = os.pathsep.join(os.fspath(entry) or os.getcwd() for entry in sys.path)
+  settled = {'PYTHONPATH': path, 'PYTHONSAFEPATH': '1', 'JAX_PLATFORMS': 'cpu'}
   with theirs:
     popen = subprocess.Popen(
       [sys.executable, '-m', 'rljax.verifiers._worker', str(theirs.fileno()), json.dumps(settings)],
@@ -227,7 +227,7 @@ def _spawn(settings: dict) -> _Process:
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
       pass_fds=[theirs.fileno()],
-      env={**os.environ, 'PYTHONPATH': path, 'JAX_PLATFORMS': 'cpu'},
+      env={**os.environ, **settled},  # imports as here do, and leaves the devices alone
       start_new_session=True,  # the interrupt key is for this process; and a group to kill
     )
   return _Process(popen, ours)
