@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -25,7 +26,14 @@ def latex_verifier(extract: Callable[[str], str | None] | None = one_boxed, **op
   Returns:
     `Workers` that judge by `same_latex`. `bad_target` marks the problems whose target Math-Verify
     cannot read: they score `failure`, never 1, and should be left out.
+  Raises:
+    ModuleNotFoundError: Math-Verify is not installed.
   """
+  if importlib.util.find_spec('math_verify') is None:
+    raise ModuleNotFoundError(
+      "latex_verifier needs Math-Verify: pip install 'rljax[verify]'. Without it, same_answer "
+      'compares numbers, and LaTeX as text.'
+    )
   return Workers(same_latex, extract=extract, canary=_CANARY, **options)
 
 
@@ -34,9 +42,9 @@ def same_latex(answer: str, target: str) -> bool:
 
   Two numbers are compared exactly by `same_number`, letters and words as text by `same_text`, since
   Math-Verify reads a word as a product. The rest is equal if `same_answer` says so or Math-Verify
-  does: expressions, sets, intervals, tuples, matrices, equations. It drops units (`5 \\text{ cm}` is
-  5) and the order of a bare list (`3, 5` is `5, 3`). An answer of more than 1000 characters, or one
-  that cannot be read, is wrong.
+  does: expressions, sets, intervals, tuples, matrices, equations. It drops units, so that 5 cm is
+  5, and the order of a bare list, so that `3, 5` is `5, 3`. An answer of more than 1000 characters,
+  or one that cannot be read, is wrong.
 
   Raises:
     BadTarget: the target is blank, too long, or cannot be read.

@@ -1,11 +1,20 @@
 """Mathematical equality in worker processes; needs Math-Verify."""
 
+import importlib.util
+
 import pytest
 from pairs import table
 
 from rljax.verifiers import BadTarget, latex_verifier, same_latex
 
-pytest.importorskip('math_verify')
+INSTALLED = importlib.util.find_spec('math_verify') is not None
+needs_it = pytest.mark.skipif(not INSTALLED, reason='needs Math-Verify')
+
+
+@pytest.mark.skipif(INSTALLED, reason='Math-Verify is installed')
+def test_without_the_extra_it_says_what_to_install():
+  with pytest.raises(ModuleNotFoundError, match='pip install'):
+    latex_verifier()
 
 
 @pytest.fixture(scope='module')
@@ -14,6 +23,7 @@ def judge():
     yield workers
 
 
+@needs_it
 def test_the_verdicts_of_the_table(judge):
   _, right, answers, targets, _ = zip(*table(), strict=True)
   found = judge(answers, targets)
@@ -22,6 +32,7 @@ def test_the_verdicts_of_the_table(judge):
   assert not found['failed'].any()
 
 
+@needs_it
 def test_boxes_are_taken_from_completions():
   with latex_verifier() as judge:
     found = judge(
@@ -38,6 +49,7 @@ def test_boxes_are_taken_from_completions():
   assert not found['failed'].any()
 
 
+@needs_it
 @pytest.mark.parametrize('target', ['', ' ', '}{', '\\frac{', 'x' * 2000, '\\text{}'])
 def test_a_target_that_cannot_be_read_is_marked_and_never_right(judge, target):
   found = judge(['5', target], [target] * 2)
@@ -71,6 +83,7 @@ BOMBS = [
 ]
 
 
+@needs_it
 @pytest.mark.slow
 def test_bombs_are_never_right_and_the_workers_survive_them():
   with latex_verifier(extract=None, seconds=2.0, memory=2 << 30) as judge:

@@ -199,7 +199,7 @@ def test_workers_that_nobody_uses_cost_no_process_and_no_import():
   code = """
 import sys
 from rljax import verifiers
-verifiers.latex_verifier()
+verifiers.Workers(verifiers.same_latex)
 print(*[name for name in ('jax', 'sympy', 'math_verify', 'multiprocessing') if name in sys.modules])
 """
   result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
