@@ -1,4 +1,4 @@
-"""Text to rewards on the host; NumPy and the standard library only."""
+"""Text to rewards on the host; NumPy and the standard library only, but for `latex_verifier`."""
 
 from rljax.verifiers.answers import after_thinking as after_thinking
 from rljax.verifiers.answers import choice as choice

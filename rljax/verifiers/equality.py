@@ -183,15 +183,16 @@ def _without_unit(text: str, units: Sequence[str]) -> str:
 
 def _unwrap(text: str) -> str:
   """Without what may stand around an answer of bounded length: blanks, a final dot, delimiters."""
-  text = text.translate(_CHARACTERS)
+  text = text if text.isascii() else text.translate(_CHARACTERS)
   for _ in range(8):
     before = text
     text = text.strip().removesuffix('.').rstrip()
     for opening, closing in _WRAPPERS:
-      inner = text[len(opening) : len(text) - len(closing)]
-      if text == opening + inner + closing and _balanced(inner, opening, closing):
-        text = inner
-        break
+      if text.startswith(opening) and text.endswith(closing):
+        inner = text[len(opening) : -len(closing)]
+        if len(text) >= len(opening + closing) and _balanced(inner, opening, closing):
+          text = inner
+          break
     if found := _WORD.fullmatch(text):
       text = found[1]
     if text == before:
@@ -226,9 +227,10 @@ def _decimal(text: str) -> Fraction | None:
     return None
   whole = (found['whole'] or '').replace(',', '').replace('\u2009', '')
   part = found['part'] or found['only'] or ''
-  value = Fraction(int(whole + part or '0'), 10 ** len(part)) * Fraction(10) ** exponent
-  value = value / 100 if found['percent'] else value
-  return -value if found['sign'] == '-' else value
+  digits = int(whole + part or '0')
+  scale = exponent - len(part) - (2 if found['percent'] else 0)
+  digits = -digits if found['sign'] == '-' else digits
+  return Fraction(digits * 10**scale) if scale >= 0 else Fraction(digits, 10**-scale)
 
 
 _SPELLINGS = [
