@@ -137,7 +137,7 @@ def same_text(answer: str | None, target: str) -> bool:
 
 
 def same_answer(answer: str | None, target: str) -> bool:
-  r"""Whether an answer is `target`: by `same_number` if the target is a number, else `same_text`.
+  r"""Whether an answer is `target`: by `same_number` if both are numbers, else by `same_text`.
 
   Raises:
     ValueError: `target` is blank; the task is at fault, not the answer.
@@ -147,10 +147,19 @@ def same_answer(answer: str | None, target: str) -> bool:
   """
 
   def same(a, b):
-    right = number(b)
-    return number(a) == right if right is not None else plain_latex(a) == plain_latex(b)
+    left, right = _value(a), _value(b)
+    if left is None and right is None:
+      return plain_latex(a) == plain_latex(b)
+    return left == right
 
   return _same(answer, target, same)
+
+
+def _value(text: str) -> Fraction | None:
+  value = number(text)
+  if value is None and len(text) <= _MOST_CHARACTERS:
+    value = number(plain_latex(text))  # such as \displaystyle 5
+  return value
 
 
 def _same(answer: str | None, target: str, same: Callable[[str, str], bool]) -> bool:

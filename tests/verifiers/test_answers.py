@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairs import HOSTILE
 
@@ -273,6 +273,7 @@ def test_boxes_of_hostile_texts(name, boxes):
   assert all_boxed(HOSTILE[name]) == boxes
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text())
 def test_any_text_has_an_answer_or_none(text):
   for extract in (last_boxed, one_boxed, gsm8k_answer, tagged, last_tagged, after_thinking, choice):
@@ -288,6 +289,7 @@ BALANCED = st.recursive(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(NO_BOX, BALANCED, NO_BOX)
 def test_what_is_put_into_a_box_is_found(before, content, after):
   content = content.strip()
@@ -299,12 +301,14 @@ def test_what_is_put_into_a_box_is_found(before, content, after):
   assert one_boxed(text) == (content or None)
 
 
+@settings(deadline=None, derandomize=True)
 @given(NO_BOX, st.from_regex(r'-?[0-9]{1,30}(\.[0-9]{1,5})?', fullmatch=True))
 def test_what_is_put_after_hashes_is_found(before, content):
   if content.isascii():
     assert gsm8k_answer(f'{before}\n#### {content}') == content
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(), st.text(), st.text())
 def test_what_is_put_into_tags_is_found(before, content, after):
   assert last_tagged(f'{before}<answer>{content}</answer>{after}') is not None
