@@ -147,19 +147,15 @@ def same_answer(answer: str | None, target: str) -> bool:
   """
 
   def same(a, b):
-    left, right = _value(a), _value(b)
-    if left is None and right is None:
-      return plain_latex(a) == plain_latex(b)
-    return left == right
+    left, right = number(a), number(b)
+    if left is None or right is None:  # a number may stand in \displaystyle and its like
+      a, b = plain_latex(a), plain_latex(b)
+      if a == b:
+        return True
+      left, right = number(a), number(b)
+    return left is not None and left == right
 
   return _same(answer, target, same)
-
-
-def _value(text: str) -> Fraction | None:
-  value = number(text)
-  if value is None and len(text) <= _MOST_CHARACTERS:
-    value = number(plain_latex(text))  # such as \displaystyle 5
-  return value
 
 
 def _same(answer: str | None, target: str, same: Callable[[str, str], bool]) -> bool:
