@@ -343,7 +343,9 @@ def _assertion(box, source, test, same, seconds):
   run, referee = box.judge({'source': source}, job, seconds)
   runs = (run, referee)
   if not referee.result:  # it was killed, or the test ended it
-    return (False if referee.timed_out or run.overflowed else None), _message(run), runs
+    stopped = any(each.timed_out or each.overflowed for each in runs)
+    message = _message(run) or _message(referee) or 'The test ended itself.'
+    return (False if stopped else None), message, runs
   verdict, reason = wire.loads(referee.result[4:])
   passed = {'passed': True, 'wrong': False, 'unfit': None}[verdict]
   return passed, _message(run) if reason.startswith('Gone') else reason, runs

@@ -1,6 +1,7 @@
 """Programs that nobody has read, run apart; the standard library only, Linux only."""
 
 from .limits import Limits as Limits
+from .pool import MECHANISMS as MECHANISMS
 from .pool import Broken as Broken
 from .pool import Run as Run
 from .pool import Sandbox as Sandbox
