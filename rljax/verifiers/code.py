@@ -19,8 +19,6 @@ the machine.
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -28,54 +26,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rljax.verifiers import unit_tests
 from rljax.verifiers.sandbox import Limits, Sandbox, program, wire
-
-_FENCE = re.compile(r' {0,3}(`{3,}|~{3,})(.*)')
-
-
-class Script(NamedTuple):
-  """The program reads standard input and prints; its exit status must be 0.
-
-  Attributes:
-    stdin: what it reads.
-    stdout: what it is to print, by `same_text`.
-  """
-
-  stdin: str
-  stdout: str
-
-
-class Call(NamedTuple):
-  """A function of the program is called.
-
-  Attributes:
-    function: an expression that gives it: 'f', or 'Solution().f'.
-    arguments: plain values, such as JSON has.
-    expected: its value, by `same_value`.
-  """
-
-  function: str
-  arguments: Sequence[Any]
-  expected: Any
-
-
-class Assertion(NamedTuple):
-  """Statements that raise nothing if the program is right.
-
-  They run apart from the program. Names that they do not define are the program's; its functions
-  and objects can be called, read, indexed and iterated over, with plain values as arguments. Its
-  objects cannot be compared.
-
-  Attributes:
-    code: such as 'assert f(2) == 4'.
-    names: names of Python's own that are the program's here, as 'sum' where it defines a `sum`.
-  """
-
-  code: str
-  names: Sequence[str] = ()
-
-
-Test = Script | Call | Assertion
+from rljax.verifiers.unit_tests import Assertion, Call, Script, Test
 
 
 class Result(NamedTuple):
@@ -107,8 +60,8 @@ def run_program(
   *,
   limits: Limits | None = None,
   sandbox: Sandbox | None = None,
-  same_text: Callable[[str, str], bool] | None = None,
-  same_value: Callable[[Any, Any], bool] | None = None,
+  same_text: Callable[[str, str], bool] = unit_tests.same_text,
+  same_value: Callable[[Any, Any], bool] = unit_tests.same_value,
 ) -> Result:
   """Runs the unit tests of one program.
 
@@ -117,16 +70,16 @@ def run_program(
     tests: at least one.
     limits: of every run, where there is no `sandbox`; `Limits()` where there is neither.
     sandbox: where to run; None makes one for this call alone, which takes a fifth of a second.
-    same_text: `(printed, expected) -> bool`; None is the function of this name.
-    same_value: `(returned, expected) -> bool`; None is the function of this name.
+    same_text: `(printed, expected) -> bool`, for a `Script`.
+    same_value: `(returned, expected) -> bool`, for a `Call`; what is returned has been made of what
+      JSON has.
   Raises:
     ValueError: no tests, or an argument that is no plain value; `limits` beside a `sandbox`.
     sandbox.Unavailable: this machine cannot confine programs.
   """
-  same = (same_text or globals()['same_text'], same_value or globals()['same_value'])
+  unit_tests.check(tests)
   with _opened(sandbox, limits, 1) as box:
-    _check(tests)
-    return _judge(box, source, tests, same)
+    return _judge(box, source, tests, (same_text, same_value))
 
 
 def run_programs(
@@ -136,8 +89,8 @@ def run_programs(
   limits: Limits | None = None,
   workers: int = 2,
   sandbox: Sandbox | None = None,
-  same_text: Callable[[str, str], bool] | None = None,
-  same_value: Callable[[Any, Any], bool] | None = None,
+  same_text: Callable[[str, str], bool] = unit_tests.same_text,
+  same_value: Callable[[Any, Any], bool] = unit_tests.same_value,
 ) -> dict[str, np.ndarray]:
   """Runs the unit tests of many programs, as many at a time as the sandbox has workers.
 
@@ -158,8 +111,8 @@ def run_programs(
   if len(sources) != len(tests):
     raise ValueError(f'Got {len(sources)} programs but {len(tests)} sequences of unit tests.')
   for each in tests:
-    _check(each)
-  same = (same_text or globals()['same_text'], same_value or globals()['same_value'])
+    unit_tests.check(each)
+  same = same_text, same_value
   shape = len(sources), max(map(len, tests), default=0)
   passes, tested = np.zeros((2, *shape), np.float32)
   names = ('correct', 'score', 'failed', 'timed_out', 'out_of_memory')
@@ -184,7 +137,7 @@ def code_canary(box: Sandbox) -> None:
   Raises:
     RuntimeError: with the result that is wrong.
   """
-  tests = [
+  tests: list[Test] = [
     Script('3\n', '9\n'),
     Call('square', [3], 9),
     Assertion('assert square(3) == 9'),
@@ -199,74 +152,6 @@ def code_canary(box: Sandbox) -> None:
       raise RuntimeError(f'The sandbox misjudges a program that is known: {result}')
 
 
-def code_block(completion: str) -> str | None:
-  """What is inside the last closed fence (``` or ~~~) of a completion; None where there is none.
-
-  >>> code_block('First\\n```python\\nx = 1\\n```\\nbetter:\\n```py\\nx = 2\\n```\\nDone.')
-  'x = 2\\n'
-  >>> code_block('no code') is None
-  True
-  """
-  found, fence, lines = None, None, []
-  for line in completion.splitlines(keepends=True):
-    mark = _FENCE.match(line)
-    if fence is None:
-      # Behind backticks that open a block there are none on the same line.
-      if mark and not (mark[1][0] == '`' and '`' in mark[2]):
-        fence, lines = mark[1], []
-    elif mark and mark[1].startswith(fence) and not mark[2].strip():
-      found, fence = ''.join(lines), None
-    else:
-      lines.append(line)
-  return found
-
-
-def calls(function: str, pairs: str | Sequence[Sequence[Any]]) -> list[Call]:
-  """Unit tests from pairs of arguments and expected value, as JSON or as what JSON gives.
-
-  >>> calls('add', '[[[1, 2], 3], [[0, 0], 0]]')
-  [Call(function='add', arguments=[1, 2], expected=3), Call(function='add', arguments=[0, 0], expected=0)]
-  """
-  read = json.loads(pairs) if isinstance(pairs, str) else pairs
-  return [Call(function, arguments, expected) for arguments, expected in read]
-
-
-def same_text(printed: str, expected: str) -> bool:
-  """Equal but for blanks at the ends of lines and empty lines at the end.
-
-  >>> same_text('1 2 \\n3\\n\\n', '1 2\\n3'), same_text('1  2', '1 2')
-  (True, False)
-  """
-
-  def lines(text):
-    return [line.rstrip() for line in text.rstrip().split('\n')]
-
-  return lines(printed) == lines(expected)
-
-
-def same_value(returned: Any, expected: Any) -> bool:
-  """Equal as Python has it, after both went the way of JSON: tuples are lists, keys are texts.
-
-  >>> same_value((1, [2.0]), [1, [2]]), same_value({1: 'a'}, {'1': 'a'}), same_value({1}, [1])
-  (True, True, False)
-  """
-  return _plain(returned) == _plain(expected)
-
-
-def _plain(value):
-  if isinstance(value, (list, tuple)):
-    return [_plain(each) for each in value]
-  if isinstance(value, dict):
-    return {_key(key): _plain(each) for key, each in value.items()}
-  return value
-
-
-def _key(key):
-  if key is None or isinstance(key, (bool, int, float)):
-    return json.dumps(key)
-  return key
-
-
 @contextlib.contextmanager
 def _opened(sandbox, limits, workers):
   if sandbox is None:
@@ -278,21 +163,11 @@ def _opened(sandbox, limits, workers):
     raise ValueError('The limits are those of the sandbox; give one or the other.')
 
 
-def _check(tests):
-  if not tests:
-    raise ValueError('A program without a unit test cannot be judged.')
-  for test in tests:
-    if isinstance(test, Call):
-      try:
-        wire.encode(list(test.arguments))
-      except TypeError as error:
-        raise ValueError(f'{test} has an argument that cannot be passed: {error}.') from None
-    elif not isinstance(test, (Script, Assertion)):
-      raise ValueError(f'{test!r} is no unit test; expected a Script, a Call or an Assertion.')
-
-
 def _judge(box, source, tests, same):
-  """All unit tests of one program, one after the other, until its time is up."""
+  """All unit tests of one program, one after the other, until its time is up.
+
+  What is judged is a text from outside, so nothing that it makes a comparison raise may end a run.
+  """
   left = box.limits.total_seconds
   passes, messages = [], []
   failed = timed_out = out_of_memory = False
@@ -304,7 +179,7 @@ def _judge(box, source, tests, same):
     start = time.monotonic()
     try:
       passed, message, runs = _JUDGES[type(test)](box, source, test, same, left)
-    except Exception as error:  # ours, or of a comparison: neither is the program's, so it is counted
+    except Exception as error:  # ours, or of a comparison, and not the program's: it is counted
       passed, message, runs = None, f'{type(error).__name__}: {error}', ()
     left -= time.monotonic() - start
     failed |= passed is None
@@ -332,7 +207,7 @@ def _call(box, source, test, same, seconds):
   if not _ended(run):
     return False, _message(run), (run,)
   try:
-    value = _simple(wire.loads(run.result[4:]))
+    value = unit_tests.from_wire(wire.loads(run.result[4:]))
   except (ValueError, TypeError, RecursionError) as error:
     return False, f'It gave no plain value: {error}.', (run,)
   return bool(same[1](value, test.expected)), 'It gave another value.', (run,)
@@ -365,25 +240,6 @@ def _message(run):
     return 'It ran out of memory.'
   said = run.stderr.decode('utf-8', 'replace').strip().split('\n')[-1][:200]
   return said or (f'It ended with status {run.status}.' if run.status else '')
-
-
-def _simple(tree):
-  """As `wire.decode` and then by way of JSON, but for what JSON has not, and in time that grows with
-  the size alone: dictionaries have texts for keys, which nobody can make collide."""
-  if not isinstance(tree, list):
-    if isinstance(tree, dict):
-      raise ValueError('not a value')
-    return tree
-  letter, *rest = tree
-  if letter in ('l', 't'):
-    return [_simple(each) for each in rest]
-  if letter == 'd':
-    return {
-      _key(_simple(k)): _simple(v) for k, v in zip(rest[::2], rest[1::2], strict=True)
-    }
-  if letter == 'i' and len(rest) == 1:
-    return int(rest[0], 16)
-  raise ValueError('JSON has no such type')
 
 
 _JUDGES = {Script: _script, Call: _call, Assertion: _assertion}

@@ -7,7 +7,9 @@ import pytest
 from rljax.verifiers import Assertion, Call, Limits, Sandbox, Script, run_program, sandbox
 
 if not all(sandbox.capabilities().values()):
-  pytest.skip(f'This machine confines no program: {sandbox.capabilities()}', allow_module_level=True)
+  pytest.skip(
+    f'This machine confines no program: {sandbox.capabilities()}', allow_module_level=True
+  )
 
 
 @pytest.fixture(scope='module', params=[(), ('namespaces',)], ids=['namespaces', 'without'])

@@ -80,7 +80,12 @@ class E(Exception):
     while True: pass
 raise E
 """,
-  'a thread that stays': 'import threading\nthreading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()',
+  'a thread that stays': """
+import threading
+def stay():
+  while True: pass
+threading.Thread(target=stay).start()
+""",
   'a search in C': 'import re\nre.match("(a+)+$", "a" * 60 + "b")',
   'an exit that is delayed': 'import atexit, time\natexit.register(time.sleep, 10 ** 6)',
 }
@@ -254,16 +259,17 @@ os.remove('a/b/file')
 def test_a_directory_is_removed_however_deep(box):
   source = """
 import os
+os.mkdir('closed', 0)
 try:
-  for i in range(3000):
+  for i in range(1200):
+    os.write(1, b'.')
     os.mkdir('d')
     open('f', 'w').close()
     os.symlink('/', 'l')
     os.chdir('d')
 except OSError: pass
-os.mkdir('closed', 0)
 """
-  assert run(box, source).status == 0
+  assert len(run(box, source).stdout) > 200  # as far as it comes in its time; all is removed
 
 
 @pytest.fixture
@@ -373,12 +379,14 @@ print(other.recv(100).decode())
 
 def test_other_processes_cannot_be_touched(box):
   victim = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])
+  box.run({'source': ''})
+  zygotes = [zygote._process.pid for zygote in box._all]
   try:
     source = f"""
 import ctypes, os, resource, signal
 libc = ctypes.CDLL(None, use_errno=True)
 print(os.getpid() != {os.getpid()})
-for pid in ({victim.pid}, {os.getpid()}, os.getppid(), {box._all and next(iter(box._all))._process.pid}):
+for pid in ({victim.pid}, {os.getpid()}, {zygotes[0]}, os.getppid()):
   for attempt in (
     lambda: os.kill(pid, signal.SIGKILL) if pid else 1 / 0,
     lambda: os.killpg(pid, signal.SIGKILL) if pid else 1 / 0,
@@ -401,11 +409,10 @@ try: os.kill(-1, signal.SIGKILL)
 except OSError: pass
 print('end')
 """
-    zygotes = {zygote._process.pid for zygote in box._all}
     found = run(box, source)
     assert found.stdout == b'True\nend\n', found
     assert victim.poll() is None
-    assert zygotes == {zygote._process.pid for zygote in box._all}
+    assert zygotes == [zygote._process.pid for zygote in box._all]
   finally:
     victim.kill()
     victim.wait()
@@ -444,13 +451,13 @@ print('end')
 def test_what_goes_wrong_is_a_status_and_no_more(box, source):
   found = run(box, source)
   silent = 'os.close(fd)' in source  # all is closed, nothing printed, and no error
-  assert (found.status == 0) == silent and not found.overflowed, found
+  assert (found.status == 0) == silent, found
 
 
 def test_output_is_kept_as_it_is(box):
-  assert run(box, 'import sys\nsys.stdout.buffer.write(bytes(range(256)))').stdout == bytes(range(256))
-  echoed = run(box, 'import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())', b'\x00\xff' * 9000)
-  assert echoed.stdout == b'\x00\xff' * 9000
+  source = 'import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())'
+  for given in (bytes(range(256)), b'\x00\xff\r\n' * 9000):
+    assert run(box, source, given).stdout == given
 
 
 @pytest.mark.parametrize('name', ['namespaces', 'without'])
@@ -459,7 +466,9 @@ def test_programs_end_when_the_trainer_is_killed(name):
     pytest.skip(f'This machine cannot do it: {protections(name)}')
   worker = [sys.executable, str(pathlib.Path(__file__).with_name('code_worker.py'))]
   trainer = subprocess.Popen(
-    [*worker, *MECHANISMS[name]], stdout=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(ROOT)}
+    [*worker, *MECHANISMS[name]],
+    stdout=subprocess.PIPE,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
   )
   try:
     zygote = int(trainer.stdout.readline())

@@ -70,9 +70,7 @@ def free_names(tree: ast.AST, names: Sequence[str]) -> list[str]:
       defined.add(node.name)
     elif isinstance(node, ast.alias):
       defined.add((node.asname or node.name).split('.')[0])
-    elif isinstance(node, ast.ExceptHandler) and node.name:
-      defined.add(node.name)
-    elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+    elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
       defined.add(node.name)
   return sorted(read - defined)
 

@@ -62,7 +62,7 @@ def decode(tree: Any, find: Callable[[int], Any] | None = None) -> Any:
       return dict(zip(values[::2], values[1::2], strict=True))
     if letter == 'o' and find is not None:
       return find(*rest)
-    return {'i': lambda x: int(x, 16), 'c': complex, 'b': bytes.fromhex}[letter](*rest)
+    return _READ[letter](*rest)
   except (TypeError, LookupError, RecursionError) as error:
     raise ValueError(f'Not a value: {error}') from None
 
@@ -107,5 +107,10 @@ def _read(fd, count):
   return b''.join(parts)
 
 
-_TYPES = {'l': list, 't': tuple, 's': set, 'f': frozenset}
-_LETTERS = {kind: letter for letter, kind in _TYPES.items()}
+def _integer(text):
+  return int(text, 16)
+
+
+_TYPES: dict[str, Callable[[list[Any]], Any]] = {'l': list, 't': tuple, 's': set, 'f': frozenset}
+_READ: dict[str, Callable[..., Any]] = {'i': _integer, 'c': complex, 'b': bytes.fromhex}
+_LETTERS: dict[type, str] = {list: 'l', tuple: 't', set: 's', frozenset: 'f'}
