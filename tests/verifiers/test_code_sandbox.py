@@ -395,6 +395,7 @@ for pid in ({victim.pid}, {os.getpid()}, {zygotes[0]}, os.getppid()):
     lambda: os.sched_setaffinity(pid, [0]) if pid else 1 / 0,
     lambda: open(f'/proc/{{pid}}/mem', 'r+b'),
     lambda: 1 / (1 + libc.ptrace(16, pid, 0, 0)),
+    lambda: 1 / (1 + libc.prctl(1, 0, 0, 0, 0)),
   ):
     try: print('did', attempt())
     except (OSError, ZeroDivisionError): pass

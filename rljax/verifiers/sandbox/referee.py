@@ -85,8 +85,10 @@ class Program:
     """One request; what the program raised is raised here, by the same name if it is Python's."""
     try:
       request = [operation, *(wire.encode(a, _number) for a in arguments)]
-    except (TypeError, RecursionError) as error:
+    except TypeError as error:
       raise Unfit(f'An argument cannot be passed: {error}') from None
+    except RecursionError:
+      raise Gone('What it gave is nested too deeply') from None
     try:
       wire.send(self._link, request)
       kind, *rest = wire.receive(self._link, self._most)

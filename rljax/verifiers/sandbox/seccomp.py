@@ -128,6 +128,7 @@ _TGKILL = {'x86_64': 234, 'aarch64': 131}
 _PRLIMIT = {'x86_64': 302, 'aarch64': 261}
 _FCNTL = {'x86_64': 72, 'aarch64': 25}
 _IOCTL = {'x86_64': 16, 'aarch64': 29}
+_PRCTL = {'x86_64': 157, 'aarch64': 167}
 _ARCHITECTURE = {'x86_64': 0xC000003E, 'aarch64': 0xC00000B7}
 
 _CLONE_THREAD = 0x00010000
@@ -136,6 +137,8 @@ _X32 = 0x40000000  # x86_64 answers to a second set of numbers from here on
 _SET_OWNER = (8, 15)  # fcntl: F_SETOWN, F_SETOWN_EX send signals to whom they name,
 _IOCTL_OWNER = (0x8901, 0x8902)  # and so do FIOSETOWN, SIOCSPGRP
 _INJECT_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+
+_OUTLIVE_PARENT = (1,)  # prctl: PR_SET_PDEATHSIG
 
 _ALLOW = 0x7FFF0000
 _KILL_PROCESS = 0x80000000
@@ -177,6 +180,7 @@ def program(alone: bool, machine: str, pid: int) -> bytes:
   code += _on(_CLONE3, _refuse(errno.ENOSYS))
   code += _on(_CLONE[machine], _clone(alone))
   code += _on(_IOCTL[machine], _unless_equal(1, _INJECT_INPUT + _IOCTL_OWNER))
+  code += _on(_PRCTL[machine], _unless_equal(0, _OUTLIVE_PARENT))
   if alone:
     for number in (_KILL[machine], _TGKILL[machine]):
       code += _on(number, _only_equal(0, pid))

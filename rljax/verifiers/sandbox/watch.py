@@ -27,6 +27,7 @@ class Run(NamedTuple):
     result: what it wrote as its result.
     timed_out: it was killed for its time.
     overflowed: it was killed for its output.
+    seconds: wall-clock time, without what the watcher was kept from watching.
     cpu_seconds: processor time of the run's main process and of the children it waited for.
   """
 
@@ -36,6 +37,7 @@ class Run(NamedTuple):
   result: bytes
   timed_out: bool
   overflowed: bool
+  seconds: float
   cpu_seconds: float
 
 
@@ -77,6 +79,7 @@ class _Stream:
     self.parts: dict[int, bytearray] = {reader: bytearray() for reader in readers}
     self.report: dict[str, Any] | None = None
     self.timed_out = self.overflowed = False
+    self.seconds = 0.0
     self._open, self._most = set(readers), most
 
   def waiting(self) -> list[Any]:
@@ -103,8 +106,8 @@ class _Stream:
     status = os.waitstatus_to_exitcode(self.report['status'])
     stdout, stderr, result = (bytes(self.parts[reader]) for reader in self.readers)
     slow = self.timed_out or status == -signal.SIGXCPU
-    cpu = self.report['cpu']
-    return Run(status, stdout, stderr[-4096:], result, slow, self.overflowed, cpu)
+    said, cpu = stderr[-4096:], self.report['cpu']
+    return Run(status, stdout, said, result, slow, self.overflowed, self.seconds, cpu)
 
 
 def _linked():
@@ -122,6 +125,8 @@ def _wait(streams, limits):
       stream.take(ready)
     # If we have been stopped or starved ourselves, so have the programs: such time does not count.
     passed = min(time.monotonic() - before, 2 * _SLICE)
+    for stream in streams:
+      stream.seconds = elapsed + passed
     elapsed, patience = elapsed + passed, patience + passed if killed else 0.0
     late = elapsed > limits.seconds
     over = late or last.report is not None or any(stream.overflowed for stream in streams)
