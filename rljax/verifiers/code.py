@@ -68,7 +68,7 @@ def run_program(
     source: Python.
     tests: at least one.
     limits: of every run, where there is no `sandbox`; `Limits()` where there is neither.
-    sandbox: where to run; None makes one for this call alone, which takes a fifth of a second.
+    sandbox: where to run; None makes one for this call alone, which takes up to a second.
     same_text: `(printed, expected) -> bool`, for a `Script`.
     same_value: `(returned, expected) -> bool`, for a `Call`; what is returned has been made of what
       JSON has.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -193,6 +194,23 @@ def test_programs_find_the_directories_that_are_given(tmp_path):
     run = opened.run({'source': source})
     assert run.stdout == b'5\n' and run.status == 1
     assert (tmp_path / 'given.py').read_text() == 'value = 5'
+
+
+def test_numbers_and_arrays_of_numpy_are_plain_values():
+  source = (
+    'import numpy as np\ndef total(n): return np.arange(n).sum()\ndef grid(n): return np.eye(n)'
+  )
+  tests = [
+    Call('total', [4], 6),
+    Call('total', [4], 7),
+    Call('grid', [2], [[1, 0], [0, 1]]),
+    Assertion('assert total(4) == 6 and grid(2).shape == (2, 2) and grid(2).sum() == 2'),
+    Assertion('import numpy as np\nnp.testing.assert_allclose(grid(2), [[1, 0], [0, 1]])'),
+    Assertion('import numpy as np\nassert np.allclose(grid(2), [[1, 0], [1, 1]])'),
+  ]
+  paths = [str(pathlib.Path(np.__file__).parents[1])]
+  with Sandbox(Limits(seconds=20, memory=1 << 30), paths=paths, workers=1) as opened:
+    assert passes(opened, source, *tests) == [True, False, True, True, True, False]
 
 
 def test_columns(box):

@@ -12,7 +12,13 @@ if not all(sandbox.capabilities().values()):
   )
 
 
-@pytest.fixture(scope='module', params=[(), ('namespaces',)], ids=['namespaces', 'without'])
+@pytest.fixture(
+  scope='module',
+  params=[
+    pytest.param((), id='namespaces'),
+    pytest.param(('namespaces',), id='without', marks=pytest.mark.slow),
+  ],
+)
 def box(request):
   with Sandbox(Limits(seconds=8, memory=256 << 20), workers=1, avoid=request.param) as opened:
     yield opened

@@ -91,7 +91,10 @@ threading.Thread(target=stay).start()
 }
 
 
-@pytest.mark.parametrize('name', ENDLESS)
+@pytest.mark.parametrize(
+  'name',
+  [*list(ENDLESS)[:3], *[pytest.param(x, marks=pytest.mark.slow) for x in list(ENDLESS)[3:]]],
+)
 def test_what_does_not_end_is_ended(box, name):
   found = run(box, ENDLESS[name])
   assert found.timed_out and found.status != 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
@@ -127,6 +126,8 @@ class Zygote:
 
 def _sealed(content: bytes) -> int:
   """A file in memory that nobody can change, to be read from its beginning."""
+  import fcntl  # not on every system where this module is imported
+
   descriptor = os.memfd_create('run', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
   try:
     rest = memoryview(content)

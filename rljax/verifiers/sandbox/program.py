@@ -63,7 +63,7 @@ def _run(job, result, link):
   elif not script:
     function = eval(job['call'], module.__dict__)
     value = function(*wire.decode(job['arguments']))
-    wire.send(result, wire.encode(value))
+    wire.send(result, wire.encode(value, _array))
   return 0
 
 
@@ -89,8 +89,10 @@ def _serve(link: int, names: dict[str, Any], most: int) -> None:
   kept: list[Any] = []
 
   def keep(value):
+    if _is_numpy(value) and value.shape == ():
+      return _array(value)
     kept.append(value)
-    return len(kept) - 1
+    return ['o', len(kept) - 1]
 
   while True:
     try:
@@ -105,6 +107,17 @@ def _serve(link: int, names: dict[str, Any], most: int) -> None:
     except Exception as error:
       answer = ['raised', type(error).__name__, _text(error)]
     wire.send(link, answer)
+
+
+def _array(value):
+  if not _is_numpy(value):
+    raise TypeError(f'{type(value).__name__} is no plain value')
+  return wire.encode(value.tolist())
+
+
+def _is_numpy(value):
+  """Whether it is one of NumPy's arrays or numbers, which have `shape` and `tolist`."""
+  return type(value).__module__ == 'numpy' and hasattr(value, 'shape') and hasattr(value, 'tolist')
 
 
 def _text(error):

@@ -84,7 +84,7 @@ class Program:
   def ask(self, operation: str, *arguments: Any) -> Any:
     """One request; what the program raised is raised here, by the same name if it is Python's."""
     try:
-      request = [operation, *(wire.encode(a, _number) for a in arguments)]
+      request = [operation, *(wire.encode(a, _named) for a in arguments)]
     except TypeError as error:
       raise Unfit(f'An argument cannot be passed: {error}') from None
     except RecursionError:
@@ -116,6 +116,8 @@ class Remote:
     return self._program.ask('call', self, list(positional), named)
 
   def __getattr__(self, name):
+    if name.startswith('__'):  # protocols, which other libraries look for, are not passed on
+      raise AttributeError(name)
     return self._program.ask('get', self, name)
 
   def __setattr__(self, name, value):
@@ -153,10 +155,10 @@ class _Stop(ProgramError):
   `all(map(...))`, early and with the answer yes."""
 
 
-def _number(value):
+def _named(value):
   if type(value) is not Remote:
     raise TypeError(f'{type(value).__name__} is no plain value')
-  return object.__getattribute__(value, '_number')
+  return ['o', object.__getattribute__(value, '_number')]
 
 
 def _exception(name):

@@ -15,12 +15,12 @@ from typing import Any
 _SMALL = 1 << 63
 
 
-def encode(value: Any, keep: Callable[[Any], int] | None = None) -> Any:
+def encode(value: Any, other: Callable[[Any], Any] | None = None) -> Any:
   """A value as nested JSON lists, each opened by a letter for its type.
 
   Args:
     value: subclasses of the plain types are other objects.
-    keep: `object -> number` by which the receiver names it; None: other objects are a TypeError.
+    other: what to send for other objects, such as `['o', number]`; None: they are a TypeError.
   """
   kind = type(value)
   if value is None or kind is bool or kind is str or kind is float:
@@ -28,16 +28,16 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None) -> Any:
   if kind is int:
     return value if -_SMALL < value < _SMALL else ['i', hex(value)]  # decimal has a length limit
   if kind in _LETTERS:
-    return [_LETTERS[kind], *(encode(each, keep) for each in value)]
+    return [_LETTERS[kind], *(encode(each, other) for each in value)]
   if kind is dict:
-    return ['d', *(encode(each, keep) for item in value.items() for each in item)]
+    return ['d', *(encode(each, other) for item in value.items() for each in item)]
   if kind is complex:
     return ['c', value.real, value.imag]
   if kind is bytes:
     return ['b', value.hex()]
-  if keep is None:
+  if other is None:
     raise TypeError(f'{kind.__name__} is no plain value')
-  return ['o', keep(value)]
+  return other(value)
 
 
 def decode(tree: Any, find: Callable[[int], Any] | None = None) -> Any:

@@ -109,7 +109,7 @@ def _run(confined, channel, descriptors):
     return None
   if trouble:
     return {'error': trouble}
-  return {'status': status, 'cpu': usage.ru_utime + usage.ru_stime, 'kilobytes': usage.ru_maxrss}
+  return {'status': status, 'cpu': usage.ru_utime + usage.ru_stime}
 
 
 def _wait(child, channel):
