@@ -186,11 +186,13 @@ def test_every_unit_test_is_a_fresh_run(box):
   assert passes(box, source, *[Call('f', [], 1)] * 2, Assertion('assert f() == 1')) == [True] * 3
 
 
-def test_programs_find_the_directories_that_are_given(tmp_path):
+@pytest.mark.parametrize('avoid', [(), ('namespaces',)])
+def test_directories_that_are_given_can_be_read_and_no_more(tmp_path, avoid):
   (tmp_path / 'given.py').write_text('value = 5')
-  tmp_path.chmod(0o755)
-  with Sandbox(LIMITS, paths=[str(tmp_path)]) as opened:
-    source = 'import given, os\nprint(given.value)\nopen(given.__file__, "w")'
+  (tmp_path / 'given.py').chmod(0o666)  # so it is not the permissions that protect it
+  tmp_path.chmod(0o777)
+  with Sandbox(LIMITS, paths=[str(tmp_path)], avoid=avoid, workers=1) as opened:
+    source = 'import given\nprint(given.value)\nopen(given.__file__, "w")'
     run = opened.run({'source': source})
     assert run.stdout == b'5\n' and run.status == 1
     assert (tmp_path / 'given.py').read_text() == 'value = 5'
