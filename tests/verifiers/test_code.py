@@ -239,6 +239,15 @@ def test_columns(box):
   assert all(value.dtype == np.float32 for value in columns.values())
 
 
+def test_the_page_about_it_runs():
+  page = (pathlib.Path(__file__).parents[2] / 'docs' / 'code_rewards.md').read_text()
+  first = page.split('```python\n')[1].split('```')[0]
+  right = '```\ndef f(x): return x * x\n```'
+  names = {'completions': [right, 'no program', right.replace('x * x', '4')]}
+  exec(first, names)
+  assert names['columns']['score'].tolist() == [1, 0, 0.5]
+
+
 def test_columns_of_nothing():
   columns = verifiers.run_programs([], [])
   assert columns['correct'].shape == (0,) and columns['passes'].shape == (0, 0)

@@ -87,7 +87,8 @@ class Sandbox:
         f'them. Run where it does, or do without by accept={tuple(missing)!r}.'
       )
     self._make = functools.partial(client.Zygote, self.limits, tuple(paths), frozenset(avoid))
-    self._idle: queue.SimpleQueue[list[client.Zygote]] = queue.SimpleQueue()
+    # The last one used comes first: it has its processes, which others start when they are needed.
+    self._idle: queue.LifoQueue[list[client.Zygote]] = queue.LifoQueue()
     self._all: set[client.Zygote] = set()
     self._lock, self._closed = threading.Lock(), False
     for _ in range(workers):
