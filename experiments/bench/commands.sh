@@ -23,3 +23,4 @@ bench sampler --workload.min_new_tokens=8
 bench update --workload.min_new_tokens=8 --workload.bucket=32
 bench compile_time
 bench methods
+bench code_rewards
