@@ -56,7 +56,7 @@ def test_the_scratchpad_can_be_written_often_or_not_at_all():
   text = often.demonstrate(np.random.default_rng(0), problem('85+39='))
   assert text == f'({";".join(["5+9=14,8+3+1=12"] * 4)})124'
   longest = often.demonstrate(np.random.default_rng(0), problem('999+999='))
-  assert len(longest) == often.longest_demonstration == often.max_completion + 3 * 26
+  assert len(longest) == often.longest_demonstration == often.max_completion + 3 * 25
   bare = data.column_addition(p_right=1.0, p_slip=0.0, p_repeat=1.0, p_bare=0.25)
   rng = np.random.default_rng(0)
   texts = [bare.demonstrate(rng, problem('85+39=')) for _ in range(2000)]
