@@ -1,8 +1,34 @@
 """Rewards to rewards, and what truncation does to them."""
 
+from rljax.shaping.adactrl import EASY as EASY
+from rljax.shaping.adactrl import HARD as HARD
+from rljax.shaping.adactrl import MISSING as MISSING
+from rljax.shaping.adactrl import adactrl as adactrl
+from rljax.shaping.adactrl import adactrl_paper as adactrl_paper
+from rljax.shaping.budget import dast as dast
 from rljax.shaping.chi2 import chi2_penalty as chi2_penalty
+from rljax.shaping.conciseness import concise as concise
+from rljax.shaping.conciseness import running_length as running_length
+from rljax.shaping.cosine import cosine_length as cosine_length
+from rljax.shaping.cosine import cosine_length_clamped as cosine_length_clamped
+from rljax.shaping.ensembles import ensemble_mean as ensemble_mean
+from rljax.shaping.ensembles import ensemble_uncertain as ensemble_uncertain
+from rljax.shaping.ensembles import ensemble_worst as ensemble_worst
+from rljax.shaping.harmony import o1_pruner as o1_pruner
+from rljax.shaping.history import hapo_length as hapo_length
+from rljax.shaping.history import shortest_correct as shortest_correct
+from rljax.shaping.laser import laser as laser
+from rljax.shaping.laser import laser_d as laser_d
+from rljax.shaping.laser import laser_monitor as laser_monitor
+from rljax.shaping.laser import laser_targets as laser_targets
+from rljax.shaping.modes import AGENTIC as AGENTIC
+from rljax.shaping.modes import INSTANT as INSTANT
+from rljax.shaping.modes import REASONING as REASONING
+from rljax.shaping.modes import a2fm as a2fm
 from rljax.shaping.next_segment import rlpt as rlpt
 from rljax.shaping.overlong import soft_overlong as soft_overlong
+from rljax.shaping.repetition import repetition as repetition
+from rljax.shaping.repetition import repetition_per_token as repetition_per_token
 from rljax.shaping.thinking import rlsp as rlsp
 from rljax.shaping.thinking import rlsp_judged as rlsp_judged
 from rljax.shaping.truncation import mask_truncated as mask_truncated
