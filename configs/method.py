@@ -18,7 +18,10 @@ from rljax.types import Method
 
 # Arguments that a method leaves open, or whose defaults are for other data.
 _CHOICES = {
+  'cosine_length': {'margin': 1},  # completions are short
+  'dw_grpo': {'rewards': 2, 'window': 3, 'temperature': 0.1},
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'hapo_length': {'prompts': 1024},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
   'recap': {'window': 3},
@@ -61,6 +64,8 @@ def _choices(config, method):
       'tokens_final': 0.2,
       'steps': rl.get_ref('steps') + 0,
     }
+  if method == 'laser':
+    return {'target': config.rl.get_ref('max_new_tokens') // 2}
   return _CHOICES.get(method, {})
 
 

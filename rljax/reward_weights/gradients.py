@@ -76,7 +76,7 @@ def gradient_weights(
 
   def init():
     return {
-      'weights': jnp.full((rewards,), 1 / rewards, jnp.float32),
+      'weights': jnp.full((rewards,), 1 / rewards),
       'influence': jnp.zeros((rewards,)),
       'seen': jnp.zeros((), jnp.int32),
     }

@@ -99,18 +99,19 @@ def hypervolume_multiplier(
   maximize = [True] * len(reference) if maximize is None else list(maximize)
   if len(maximize) != len(reference):
     raise ValueError(f'maximize has {len(maximize)} entries and reference {len(reference)}.')
-  sign = jnp.where(jnp.array(maximize), 1.0, -1.0)
-  origin = sign * jnp.asarray(reference, jnp.float32)
+  signs = [1.0 if up else -1.0 for up in maximize]
+  corner = [sign * float(x) for sign, x in zip(signs, reference, strict=True)]
 
   def init():
-    points = jnp.zeros((capacity, len(reference)), jnp.float32)
+    points = jnp.zeros((capacity, len(reference)))
     return {'points': points, 'real': jnp.zeros((capacity,)), 'factor': jnp.ones(())}
 
   def update(state, performance):
     chex.assert_shape(performance, (len(reference),))
-    measured = ~jnp.any(jnp.isnan(performance))
-    point = jnp.where(measured, sign * performance, origin).astype(jnp.float32)
     points, real = state['points'], state['real']
+    sign, origin = jnp.asarray(signs, points.dtype), jnp.asarray(corner, points.dtype)
+    measured = ~jnp.any(jnp.isnan(performance))
+    point = jnp.where(measured, sign * performance, origin).astype(points.dtype)
     g = hypervolume_gain(point, points, origin, real)
     left = (real > 0) & ~jnp.all(points <= point, axis=-1)
     place = jnp.where(jnp.all(left), _least(points, left, origin), jnp.argmin(left))

@@ -74,4 +74,4 @@ def shortest_correct(prompts: int) -> Controller:
     found = jnp.where(counts, stats.as_float(lengths), jnp.inf).astype(shortest.dtype)
     return shortest.at[index].min(found, mode='drop'), known
 
-  return Controller(lambda: jnp.full((prompts,), jnp.inf, jnp.float32), update)
+  return Controller(lambda: jnp.full((prompts,), jnp.inf), update)

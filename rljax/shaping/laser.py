@@ -139,7 +139,7 @@ def laser_monitor(
     ).astype(targets.dtype)
     return found, found
 
-  return Controller(lambda: jnp.full((3,), initial, jnp.float32), update)
+  return Controller(lambda: jnp.full((3,), float(initial)), update)
 
 
 def _counts(correct, real):

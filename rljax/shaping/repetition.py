@@ -30,7 +30,7 @@ def repetition_per_token(
     size: tokens in a sequence.
     penalty: of each token, once however many sequences cover it.
   Returns:
-    float32 `[..., T]`; 0 for fewer than `size` tokens.
+    `[..., T]`; 0 for fewer than `size` tokens.
   Raises:
     ValueError: `size` is below 1.
 
@@ -44,7 +44,8 @@ def repetition_per_token(
   # How many repeated sequences begin at most size - 1 tokens before each token.
   begun = jnp.cumsum(repeated, axis=-1)
   earlier = jnp.pad(begun, [(0, 0)] * (begun.ndim - 1) + [(size, 0)])[..., : begun.shape[-1]]
-  return jnp.where(begun > earlier, jnp.float32(penalty), 0)
+  nothing = jnp.zeros_like(stats.as_float(mask))
+  return jnp.where(begun > earlier, penalty, nothing)
 
 
 def repetition(
@@ -58,7 +59,7 @@ def repetition(
     size: tokens in a sequence.
     penalty: what is approached as everything repeats.
   Returns:
-    float32 `[...]`; 0 for fewer than `size` tokens.
+    `[...]`; 0 for fewer than `size` tokens.
   Raises:
     ValueError: `size` is below 1.
 
@@ -70,7 +71,7 @@ def repetition(
   Array([-0.5], dtype=float32)
   """
   repeated, real = _sequences(tokens, mask, size)
-  return penalty * stats.mean(repeated, real, axis=-1)
+  return penalty * stats.mean(repeated.astype(stats.as_float(mask).dtype), real, axis=-1)
 
 
 def _sequences(tokens, mask, size):

@@ -7,6 +7,8 @@ from rljax.verifiers.exact import exact as exact
 from rljax.verifiers.exact import verify as verify
 from rljax.verifiers.numeric import canonical as canonical
 from rljax.verifiers.numeric import closeness as closeness
+from rljax.verifiers.openings import difficulty_tag as difficulty_tag
+from rljax.verifiers.openings import short_thought as short_thought
 from rljax.verifiers.segments import Segment as Segment
 from rljax.verifiers.segments import middle_segments as middle_segments
 from rljax.verifiers.segments import next_segments as next_segments
