@@ -36,7 +36,8 @@ def update_selective_merge(base: Any, tuned: Any, *, keep: float = 0.25, scale: 
   model or of each tensor (`update_selective_merge_per_tensor`); the task vectors of TIES, which it
   cites, are trimmed as a whole.
 
-  >>> base, tuned = {'a': jnp.zeros(2), 'b': jnp.zeros(2)}, {'a': jnp.ones(2), 'b': jnp.full(2, -2.0)}
+  >>> base = {'a': jnp.zeros(2), 'b': jnp.zeros(2)}
+  >>> tuned = {'a': jnp.ones(2), 'b': jnp.full(2, -2.0)}
   >>> update_selective_merge(base, tuned, keep=0.5, scale=0.5)
   {'a': Array([0., 0.], dtype=float32), 'b': Array([-1., -1.], dtype=float32)}
   """

@@ -18,7 +18,7 @@ def o1_pruner(
   clip_low: float = 0.2,
   clip_high: float = 0.2,
 ) -> Method:
-  """Length-harmonising fine-tuning: shorter than the reference at its accuracy, in one clipped step.
+  """Length-harmonising fine-tuning: shorter than the reference, and as often right.
 
   The ratio is that of sequences, to the reference (`batch.ref_logp`), whose samples the batch may
   hold as well as the policy's. Reads `batch.extras['ref_length']` and
