@@ -83,8 +83,8 @@ def a2fm(
 
   Reads `batch.extras['modes']`, `shaping.INSTANT`, `REASONING` or `AGENTIC`, and
   `batch.extras['instant_accuracy']`, the accuracy of the prompt's forced instant responses, both
-  `[*N]`. A response of the wrong format counts as wrong in `extras['correct']`. Forcing modes, three
-  responses in each and three free ones, is the rollout's part.
+  `[*N]`. A response of the wrong format counts as wrong in `extras['correct']`. Forcing modes,
+  three responses in each and three free ones, is the rollout's part.
 
   Args:
     alpha: how fast the reward falls with that accuracy.

@@ -38,7 +38,7 @@ def hypervolume(
   chex.assert_rank(points, 2)
   chex.assert_shape(reference, (points.shape[-1],))
   real = stats.is_real(points[:, 0], where)
-  sides = jnp.maximum(stats.as_float(points) - reference, 0)
+  sides = jnp.maximum(stats.as_float(points) - reference[None], 0)
   return _volume(jnp.where(real[:, None], sides, 0))
 
 
@@ -55,10 +55,10 @@ def hypervolume_gain(
   1.0
   """
   real = stats.is_real(points[:, 0], where)
-  beaten = jnp.any(real & jnp.all(points >= point, axis=-1))
+  beaten = jnp.any(real & jnp.all(points >= point[None], axis=-1))
   # Only what the others cover of the point's own box, as the difference of two large volumes would
   # lose a small one.
-  covered = hypervolume(jnp.minimum(points, point), reference, where)
+  covered = hypervolume(jnp.minimum(points, point[None]), reference, where)
   gain = hypervolume(point[None], reference) - covered
   return jnp.where(beaten, 0, jnp.maximum(gain, 0))
 
@@ -113,12 +113,12 @@ def hypervolume_multiplier(
     measured = ~jnp.any(jnp.isnan(performance))
     point = jnp.where(measured, sign * performance, origin).astype(points.dtype)
     g = hypervolume_gain(point, points, origin, real)
-    left = (real > 0) & ~jnp.all(points <= point, axis=-1)
+    left = (real > 0) & ~jnp.all(points <= point[None], axis=-1)
     place = jnp.where(jnp.all(left), _least(points, left, origin), jnp.argmin(left))
     enters = measured & (g > 0)
     here = enters & (jnp.arange(capacity) == place)
     new = {
-      'points': jnp.where(here[:, None], point, points),
+      'points': jnp.where(here[:, None], point[None], points),
       'real': jnp.where(enters, left | here, real > 0).astype(real.dtype),
       'factor': jnp.where(measured, low + gain * jnp.tanh(g), state['factor']),
     }

@@ -103,17 +103,16 @@ def laser_targets(
   real = stats.is_real(correct, where)
   right, members = _counts(correct, real)
   kind = _choose(3 * right > members, 3 * right > 2 * members, jnp.arange(3))
-  least = jnp.array([1, samples // 3, 2 * samples // 3])
-  # Times whole numbers, so that no share is rounded.
-  mine = real.reshape(-1) & (
-    jnp.broadcast_to(kind, real.shape).reshape(-1) == jnp.arange(3)[:, None]
-  )
-  short = lengths.reshape(-1) <= candidates[:, None]
+  kind = jnp.where(real, kind, -1).reshape(1, -1)
+  mine = kind == jnp.arange(3)[:, None]  # [3, responses]
+  short = lengths.reshape(1, -1) <= candidates[:, None]  # [L, responses]
   covered = jnp.sum(mine[:, None] & short[None], axis=-1)
-  total = jnp.sum(mine, axis=-1)
-  enough = (covered * least[:, None] >= expected * total[:, None]) & (total[:, None] > 0)
-  lengths = jnp.broadcast_to(stats.as_float(candidates), enough.shape)
-  return jnp.min(lengths, axis=-1, initial=jnp.inf, where=enough)
+  total = jnp.sum(mine, axis=-1, keepdims=True)
+  least = jnp.array([1, samples // 3, 2 * samples // 3])[:, None]
+  # In whole numbers, so that no share is rounded.
+  enough = (covered * least >= expected * total) & (total > 0)
+  options = jnp.broadcast_to(stats.as_float(candidates), enough.shape)
+  return jnp.min(options, axis=-1, initial=jnp.inf, where=enough)
 
 
 def laser_monitor(

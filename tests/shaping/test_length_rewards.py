@@ -1,18 +1,15 @@
 """Rewards that depend on length, against loops in float64: AdaCtrl, cosine, LASER, HAPO, DAST."""
 
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from advantages.grouped import LENGTHS, SHAPE, SUCCESS, check, each
 from parity import assert_close, both_precisions, exact, run
 
 from rljax import shaping
-
-sys.path.insert(0, __file__.rsplit('/', 2)[0] + '/advantages')
-from grouped import LENGTHS, SHAPE, SUCCESS, check, each
 
 RNG = np.random.default_rng(3)
 TAGS = RNG.integers(0, 3, SHAPE)
