@@ -45,6 +45,7 @@ def test_hypervolumes_equal_inclusion_and_exclusion(dtype, tolerance, k):
   volume = slow_hypervolume(real, reference)
   assert_close(found, volume, tolerance)
   point = exact(RNG.uniform(0.5, 1.2, k))
+  point[0] = exact(1.1)  # beyond all others
   found = run(reward_weights.hypervolume_gain, dtype, point, points, reference, where)
   gain = slow_hypervolume([*real, point.tolist()], reference) - volume
   assert_close(found, max(gain, 0.0), tolerance, each=False)
@@ -128,7 +129,7 @@ def test_gradient_weights_equal_a_loop(dtype, tolerance):
   )
   weights = exact([0.2, 0.0, 0.8])
   found = run(lambda w, i: reward_weights.reweigh(w, i), dtype, weights, exact(influence))
-  assert_close(found, slow_reweigh(weights, influence, 0.1), tolerance)
+  assert_close(found, slow_reweigh(weights, exact(influence), 0.1), tolerance)
   assert found[1] == 0
 
 

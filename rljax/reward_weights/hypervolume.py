@@ -140,6 +140,6 @@ def _volume(sides):
 
 def _least(points, real, origin):
   """The point whose absence costs least."""
-  others = real & ~jnp.eye(len(real), dtype=bool)
+  others = real[None] & ~jnp.eye(len(real), dtype=bool)
   gains = jax.vmap(hypervolume_gain, in_axes=(0, None, None, 0))(points, points, origin, others)
   return jnp.argmin(jnp.where(real, gains, jnp.inf))
