@@ -51,7 +51,8 @@ def mrn(
   centred = jnp.where(
     real & ~stats.is_constant(x, real), x - stats.mean(x, real, axis=-1, keepdims=True), 0
   )
-  return jnp.sum(weights[:, None] * centred / jnp.where(scale > 0, scale, 1), axis=-2)
+  weights = weights.reshape(*[1] * (x.ndim - 2), -1, 1)
+  return jnp.sum(weights * centred / jnp.where(scale > 0, scale, 1), axis=-2)
 
 
 def gdpo(

@@ -35,7 +35,15 @@ def slow_mrn(where):
       values = [REWARDS[p, g, k] for g in members]
       if len(set(values)) < 2:
         continue
-      mean, spread = moments(combined[where > 0].tolist())
+      mean, spread = moments(values)
+      for g in members:
+        out[p, g] += WEIGHTS[k] * (REWARDS[p, g, k] - mean) / (spread + 1e-4)
+  return out
+
+
+def slow_gdpo(where):
+  combined = slow_mrn(where)
+  mean, spread = moments(combined[where > 0].tolist())
   return np.where(where > 0, (combined - mean) / (spread + 1e-4), 0.0)
 
 

@@ -66,7 +66,7 @@ def test_the_window_of_dw_grpo_moves_with_the_batches():
   state, first = method.prepare(method.init(), batch)
   np.testing.assert_allclose(first.rewards, found.mean(-1), rtol=1e-5)  # one step has no slope
   lower = batch.replace(
-    extras={**batch.extras, 'components': batch.extras['components'] - jnp.array([0.1, 0.0])}
+    extras={**batch.extras, 'components': jnp.asarray(found - np.float32([0.1, 0.0]))}
   )
   _, second = method.prepare(state, lower)
   share = 1 / (1 + np.exp(-1.0))  # slopes -0.1 and 0 at a temperature of 0.1
