@@ -183,8 +183,13 @@ def tenths(p):
 
 
 def with_past(method):
-  past = {'means': jnp.array([[0.0, *means] for means in SEEN]), 'seen': jnp.int32(2)}
-  return method._replace(init=lambda: {'weights': past, 'inner': ()})
+  """The method after two steps; a step may take the buffers of its state, so each has its own."""
+
+  def init():
+    means = jnp.array([[0.0, *means] for means in SEEN])
+    return {'weights': {'means': means, 'seen': jnp.array(2, jnp.int32)}, 'inner': ()}
+
+  return method._replace(init=init)
 
 
 CASES = {
