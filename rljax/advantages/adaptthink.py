@@ -30,4 +30,4 @@ def adaptthink(
   chex.assert_equal_shape([rewards, unthinking, ref_rewards])
   rewards = stats.as_float(rewards)
   bonus = jnp.where(unthinking > 0, jnp.full_like(rewards, delta), 0)
-  return bonus + rewards - ref_rewards
+  return rewards - ref_rewards + bonus

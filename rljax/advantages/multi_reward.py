@@ -36,9 +36,9 @@ def mrn(
 
   Source: arXiv 2601.06993; follows the authors' mrpo_trainer.py, and where rewards are NaN, TRL.
 
-  >>> rewards = jnp.array([[[1.0, 0.0], [0.0, 0.0], [1.0, 10.0]]])
-  >>> mrn(rewards, [1.0, 0.5]).round(3)
-  Array([[ 0.288, -1.443,  1.155]], dtype=float32)
+  >>> rewards = jnp.array([[[1.0, 0.0], [0.0, 0.0], [0.0, 90.0], [0.0, 0.0]]])
+  >>> mrn(rewards, [1.0, 0.5], eps=0.0)
+  Array([[ 1.25, -0.75,  0.25, -0.75]], dtype=float32)
   """
   chex.assert_shape(rewards, (..., None, None, None))
   weights = jnp.asarray(weights, stats.as_float(rewards).dtype)

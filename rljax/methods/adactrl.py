@@ -23,7 +23,7 @@ def adactrl(
   format_weight: float = 0.5,
   length_weight: float = 0.5,
   clip_low: float = 0.2,
-  clip_high: float = 0.2,
+  clip_high: float = 0.28,
   reward: Callable[..., jax.Array] = shaping.adactrl,
 ) -> Method:
   """DAPO on rewards for naming a problem's difficulty, and for a length that goes with it.

@@ -53,7 +53,7 @@ def slow_adactrl(p):
       rewards[i] -= min(1, max(0, (n - (T - 3)) / 3))
     if len(rows) > 1 and right in (0, len(rows)):
       keep[rows] = 0
-  return clipped({**p, 'keep': keep}, standardised(p, rewards), 'token_mean')
+  return clipped({**p, 'keep': keep}, standardised(p, rewards), 'token_mean', high=0.28)
 
 
 def slow_cosine(p):
