@@ -19,7 +19,10 @@ from rljax.types import Method
 # Arguments that a method leaves open, or whose defaults are for other data.
 _CHOICES = {
   'alp': {'beta': 1e-4},  # a token is dearer where completions are short
+  'cosine_length': {'margin': 1},  # completions are short
+  'dw_grpo': {'rewards': 2, 'window': 3, 'temperature': 0.1},
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'hapo_length': {'prompts': 1024},
   'kimi_length': {'weight': 0.5},
   'l1_exact': {'alpha': 0.03},
   'l1_max': {'alpha': 0.03},
@@ -70,6 +73,8 @@ def _choices(config, method):
     }
   if method == 'thinkprune':  # rounds of equal length
     return {'steps': (config.rl.get_ref('steps') + 1) // 2}
+  if method == 'laser':
+    return {'target': config.rl.get_ref('max_new_tokens') // 2}
   return _CHOICES.get(method, {})
 
 

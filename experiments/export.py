@@ -40,20 +40,23 @@ def export(
   """
   parts = build.check(config)
   params = lora.merge(build.load_params(parts, checkpoint))
-  more: dict[str, Any]
-  if parts.pretrained is not None:
-    more = {'like': parts.pretrained}
-  else:
-    assert isinstance(parts.tokenizer, data.CharTokenizer)
-    longest = parts.prompt_width + config.rl.max_new_tokens
-    more = {
-      'fields': {'eos_token_id': parts.tokenizer.eos, 'max_position_embeddings': longest},
-      'files': data.files_of(parts.tokenizer),
-    }
+  more = companions(config, parts)
   try:
     huggingface.save(output, parts.decoder, params, dtype=dtype, **more)
   except (FileExistsError, TypeError, ValueError) as error:
     raise UserError(str(error)) from error
+
+
+def companions(config: ConfigDict, parts: build.Parts) -> dict[str, Any]:
+  """What a run's model is saved with beside its weights, as arguments of `huggingface.save`."""
+  if parts.pretrained is not None:
+    return {'like': parts.pretrained}
+  assert isinstance(parts.tokenizer, data.CharTokenizer)
+  longest = parts.prompt_width + config.rl.max_new_tokens
+  return {
+    'fields': {'eos_token_id': parts.tokenizer.eos, 'max_position_embeddings': longest},
+    'files': data.files_of(parts.tokenizer),
+  }
 
 
 def main() -> None:

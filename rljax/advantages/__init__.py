@@ -6,6 +6,7 @@ tokens.
 
 from rljax.advantages.a_grae import a_grae as a_grae
 from rljax.advantages.a_grae import a_grae_released as a_grae_released
+from rljax.advantages.adaptthink import adaptthink as adaptthink
 from rljax.advantages.asymmetric import dads as dads
 from rljax.advantages.asymmetric import stcr as stcr
 from rljax.advantages.batch import outcome_to_tokens as outcome_to_tokens
@@ -59,6 +60,9 @@ from rljax.advantages.likelihood import confidence as confidence
 from rljax.advantages.likelihood import novelty as novelty
 from rljax.advantages.likelihood import progrpo as progrpo
 from rljax.advantages.likelihood import sharpen as sharpen
+from rljax.advantages.multi_reward import gdpo as gdpo
+from rljax.advantages.multi_reward import mrn as mrn
+from rljax.advantages.multi_reward import standardize as standardize
 from rljax.advantages.ngrpo import ngrpo as ngrpo
 from rljax.advantages.opo import opo as opo
 from rljax.advantages.potentials import potential_gain as potential_gain

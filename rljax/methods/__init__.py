@@ -1,6 +1,7 @@
 """Methods of policy optimisation by name, each a composition of functions, and combinators."""
 
 from rljax.methods.a_grae import a_grae as a_grae
+from rljax.methods.adactrl import adactrl as adactrl
 from rljax.methods.adhint import adhint as adhint
 from rljax.methods.adora import adora as adora
 from rljax.methods.adora import adora_amplified as adora_amplified
@@ -54,10 +55,19 @@ from rljax.methods.hapo import hapo as hapo
 from rljax.methods.kimi_length import kimi_length as kimi_length
 from rljax.methods.l1 import l1_exact as l1_exact
 from rljax.methods.l1 import l1_max as l1_max
+from rljax.methods.length_rewards import a2fm as a2fm
+from rljax.methods.length_rewards import cosine_length as cosine_length
+from rljax.methods.length_rewards import hapo_length as hapo_length
+from rljax.methods.length_rewards import laser as laser
 from rljax.methods.lite_ppo import lite_ppo as lite_ppo
 from rljax.methods.lp_reg import lp_reg as lp_reg
 from rljax.methods.lp_reg import lp_reg_paper as lp_reg_paper
+from rljax.methods.multi_reward import dw_grpo as dw_grpo
+from rljax.methods.multi_reward import gdpo as gdpo
+from rljax.methods.multi_reward import mrn as mrn
+from rljax.methods.multi_reward import with_hypervolume as with_hypervolume
 from rljax.methods.ngrpo import ngrpo as ngrpo
+from rljax.methods.o1_pruner import o1_pruner as o1_pruner
 from rljax.methods.off_policy import with_batch_importance as with_batch_importance
 from rljax.methods.off_policy import with_icepop as with_icepop
 from rljax.methods.off_policy import with_importance as with_importance

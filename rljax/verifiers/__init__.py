@@ -46,6 +46,8 @@ from rljax.verifiers.scoring import outcome_columns as outcome_columns
 from rljax.verifiers.scoring import verifier as verifier
 from rljax.verifiers.sandbox import Limits as Limits
 from rljax.verifiers.sandbox import Sandbox as Sandbox
+from rljax.verifiers.openings import difficulty_tag as difficulty_tag
+from rljax.verifiers.openings import short_thought as short_thought
 from rljax.verifiers.segments import Segment as Segment
 from rljax.verifiers.segments import middle_segments as middle_segments
 from rljax.verifiers.segments import next_segments as next_segments
