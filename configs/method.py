@@ -19,10 +19,14 @@ from rljax.types import Method
 # Arguments that a method leaves open, or whose defaults are for other data.
 _CHOICES = {
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
+  'noisy_grpo': {'probability': 0.2},
+  'prof': {'size': 4, 'penalty': 0.5, 'max_steps': 12},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
   'recap': {'window': 3},
+  'serr': {'share': 0.2, 'max_reward': 0.5},
   'verl': {'stride': 4},  # completions are short
+  'verpo': {'alpha': 1.0, 'beta': 0.5, 'sigma': 0.1, 'delta': 1e-6, 'gamma': 0.9},
 }
 
 

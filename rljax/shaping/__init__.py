@@ -1,10 +1,36 @@
 """Rewards to rewards, and what truncation does to them."""
 
+from rljax.shaping.arena import anchor as anchor
+from rljax.shaping.arena import place_rewards as place_rewards
+from rljax.shaping.arena import rank_rewards as rank_rewards
+from rljax.shaping.arena import round_robin as round_robin
+from rljax.shaping.arena import single_elimination as single_elimination
 from rljax.shaping.chi2 import chi2_penalty as chi2_penalty
+from rljax.shaping.gates import gated_accumulation as gated_accumulation
+from rljax.shaping.gates import progressive as progressive
 from rljax.shaping.next_segment import rlpt as rlpt
+from rljax.shaping.noise import group_flip as group_flip
+from rljax.shaping.noise import rpr_calibrate as rpr_calibrate
 from rljax.shaping.overlong import soft_overlong as soft_overlong
+from rljax.shaping.potential import potential_shaping as potential_shaping
+from rljax.shaping.process import process_clip as process_clip
+from rljax.shaping.process import process_delta as process_delta
+from rljax.shaping.process import process_total as process_total
+from rljax.shaping.rere import rere as rere
+from rljax.shaping.retrieval import caf as caf
+from rljax.shaping.retrieval import pra as pra
+from rljax.shaping.router import router_r1 as router_r1
+from rljax.shaping.router import router_savings as router_savings
+from rljax.shaping.serr import entropy_structure as entropy_structure
+from rljax.shaping.serr import serr as serr
+from rljax.shaping.serr import truncated_failures as truncated_failures
 from rljax.shaping.thinking import rlsp as rlsp
 from rljax.shaping.thinking import rlsp_judged as rlsp_judged
 from rljax.shaping.truncation import mask_truncated as mask_truncated
 from rljax.shaping.truncation import zero_truncated as zero_truncated
 from rljax.shaping.unlikeliness import unlikeliness as unlikeliness
+from rljax.shaping.verpo import verpo_outcome as verpo_outcome
+from rljax.shaping.verpo import verpo_turns as verpo_turns
+from rljax.shaping.verpo import verpo_weights as verpo_weights
+from rljax.shaping.weighted import rubric as rubric
+from rljax.shaping.weighted import weighted_sum as weighted_sum

@@ -1,5 +1,10 @@
 """Text to rewards on the host; NumPy and the standard library only."""
 
+from rljax.verifiers.arena import Tournament as Tournament
+from rljax.verifiers.arena import double_elimination as double_elimination
+from rljax.verifiers.arena import knock_out as knock_out
+from rljax.verifiers.arena import swiss as swiss
+from rljax.verifiers.bleu import length_aware_bleu as length_aware_bleu
 from rljax.verifiers.boxed import boxed as boxed
 from rljax.verifiers.boxed import boxed_columns as boxed_columns
 from rljax.verifiers.exact import canary as canary
@@ -7,6 +12,8 @@ from rljax.verifiers.exact import exact as exact
 from rljax.verifiers.exact import verify as verify
 from rljax.verifiers.numeric import canonical as canonical
 from rljax.verifiers.numeric import closeness as closeness
+from rljax.verifiers.patterns import repeated_ngram_ratio as repeated_ngram_ratio
+from rljax.verifiers.patterns import rpr_score as rpr_score
 from rljax.verifiers.segments import Segment as Segment
 from rljax.verifiers.segments import middle_segments as middle_segments
 from rljax.verifiers.segments import next_segments as next_segments
