@@ -176,7 +176,7 @@ def double_elimination(
 
 def _matches(judge, tries, default):
   """`play(one, other)`, and a list that says of every question so far whether it failed."""
-  failures: list[bool] = []
+  failures = []
 
   def ask(one, other):
     for _ in range(tries):
