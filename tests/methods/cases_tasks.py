@@ -113,8 +113,8 @@ def old_entropy(problem):
 
 
 def unsolved(problem):
-  """The groups that nobody solves: a third one, and often more."""
-  return {'correct': np.where(problem['group'] % 3 == 2, 0.0, problem['correct'])}
+  """Correctness of a problem of which every second prompt stays unsolved."""
+  return {'correct': np.where(problem['group'] % 2 == 0, 0.0, problem['correct'])}
 
 
 def serr(problem, share, max_reward):
@@ -151,11 +151,9 @@ def noisy(problem, probability, seed):
   coins = jax.random.split(jax.random.key(seed))[1]
   heads = np.asarray(jax.random.uniform(coins, (len(groups), 1)))[:, 0] < probability
   assert heads.any() and not heads.all()
-  flipped = heads[problem['group']]
-  return expected(
-    problem,
-    in_groups(problem, np.where(flipped, 1, 0) + problem['correct'] * np.where(flipped, -1, 1)),
-  )
+  correct = problem['correct']
+  rewards = np.where(heads[problem['group']], 1 - correct, correct)
+  return expected(problem, in_groups(problem, rewards))
 
 
 PROF = {'size': 3, 'penalty': 0.25, 'max_steps': 4}

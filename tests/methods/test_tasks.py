@@ -11,7 +11,8 @@ from rljax import methods
 
 @pytest.mark.parametrize('name', cases_tasks.CASES)
 def test_loss_and_gradient_equal_loops(name):
-  assert_parity(name)
+  # Few are truncated, and the ranks of at least two in a group are to be seen.
+  assert_parity(name, seeds=10 if name == 'serr' else 3)
 
 
 @pytest.mark.parametrize('name', cases_tasks.CASES)

@@ -173,6 +173,48 @@ def test_in_double_elimination_all_but_the_champion_lose_twice_or_the_final(size
     assert sorted(rewards.tolist()) == pytest.approx([k / (size - 1) for k in range(size)])
 
 
+def slow_double(scores, size, rng):
+  """The same tournament with two lists of names and a record of every match."""
+  record, history = [], []
+
+  def match_round(names):
+    names = [names[i] for i in rng.permutation(len(names))]
+    resting = [names.pop()] if len(names) % 2 else []
+    up, down = [], []
+    while names:
+      a, b = names.pop(0), names.pop(0)
+      record.extend([(a, scores[a, b]), (b, scores[b, a])])
+      up.append(a if scores[a, b] >= scores[b, a] else b)
+      down.append(b if up[-1] == a else a)
+    return resting + up, down
+
+  upper, fallen = list(range(size)), []
+  while len(upper) > 1:
+    upper, down = match_round(upper)
+    fallen.append(down)
+  lower = []
+  while fallen or len(lower) > 1:
+    lower += fallen.pop(0) if fallen else []
+    if len(lower) > 1:
+      lower, down = match_round(lower)
+      history.append(down)
+  first, second = match_round(upper + lower)
+  order = first + second
+  for down in reversed(history):
+    means = {n: np.mean([got for name, got in record if name == n]) for n in down}
+    order += sorted(down, key=lambda n: -means[n])
+  return [1 - order.index(n) / (size - 1) for n in range(size)]
+
+
+@pytest.mark.parametrize('size', [2, 3, 5, 6, 8])
+def test_double_elimination_equals_one_of_lists(size):
+  for seed in range(10):
+    scores = np.random.default_rng(50 + seed).normal(size=(size, size))
+    found = play('double_elimination', judge_of(scores), size, seed).rewards
+    expected = slow_double(scores, size, np.random.default_rng(seed))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_who_leaves_in_the_same_round_stands_by_its_mean_score():
   """Four players: 1 and 2 leave in the first round of the knock-out, 2 with more points."""
   scores = np.zeros((4, 4))
