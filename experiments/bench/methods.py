@@ -101,6 +101,7 @@ FEED: dict[str, Callable[..., np.ndarray]] = {
   'parent_deviation': unit,
   'parent_value': unit,
   'potentials': several(STEPS),
+  'passes': lambda rng, shape, length: rng.integers(0, 2, (*shape, STEPS, 8)),
   'predicted': unit,
   'prompt_confidence': unit,
   'reference': bit,
@@ -108,7 +109,9 @@ FEED: dict[str, Callable[..., np.ndarray]] = {
   'state': label(4),
   'step': label(STEPS),
   'step_id': steps_of_tokens,
+  'step_mask': lambda rng, shape, length: np.ones((*shape, STEPS)),
   'step_rewards': unit,
+  'step_scores': several(STEPS),
   'trajectory': label(4),
   'values_at_cuts': unit_per_token,
 }
