@@ -116,7 +116,7 @@ def test_points_and_ranks_equal_loops(slow, fn, data, dtype, tolerance):
   assert_close(run(fn, dtype, data), table(slow, data, np.ones((P, G))), tolerance)
 
 
-@pytest.mark.parametrize('size', [1, 2, 3, 6, 8, 9])
+@pytest.mark.parametrize('size', [1, 6, 8, 9])
 def test_places_of_the_knock_out_equal_a_tournament_of_lists(size):
   """On random judges, with draws and without."""
   rng = np.random.default_rng(size)
