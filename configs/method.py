@@ -20,7 +20,6 @@ from rljax.types import Method
 _CHOICES = {
   'grpo_s': {'categories': 4, 'gap_low': 0.0, 'gap_high': 1.0},
   'noisy_grpo': {'probability': 0.2},
-  'prof': {'size': 4, 'penalty': 0.5, 'max_steps': 12},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
   'recap': {'window': 3},
@@ -65,6 +64,8 @@ def _choices(config, method):
       'tokens_final': 0.2,
       'steps': rl.get_ref('steps') + 0,
     }
+  if method == 'prof':
+    return {'size': config.rl.get_ref('group_size') // 2, 'penalty': 0.5, 'max_steps': 12}
   return _CHOICES.get(method, {})
 
 
