@@ -26,11 +26,14 @@ _CHOICES = {
   'kimi_length': {'weight': 0.5},
   'l1_exact': {'alpha': 0.03},
   'l1_max': {'alpha': 0.03},
+  'noisy_grpo': {'probability': 0.2},
   'progrpo': {'alpha': 0.1},
   'q_hawkeye': {'low': 0.0, 'high': 2000.0},  # of the sums
   'recap': {'window': 3},
+  'serr': {'share': 0.2, 'max_reward': 0.5},
   'shorter_better': {'beta': 0.05},
   'verl': {'stride': 4},  # completions are short
+  'verpo': {'alpha': 1.0, 'beta': 0.5, 'sigma': 0.1, 'delta': 1e-6, 'gamma': 0.9},
 }
 
 
@@ -75,6 +78,8 @@ def _choices(config, method):
     return {'steps': (config.rl.get_ref('steps') + 1) // 2}
   if method == 'laser':
     return {'target': config.rl.get_ref('max_new_tokens') // 2}
+  if method == 'prof':
+    return {'size': config.rl.get_ref('group_size') // 2, 'penalty': 0.5, 'max_steps': 12}
   return _CHOICES.get(method, {})
 
 

@@ -35,6 +35,7 @@ from experiments.feeders.ghpo import hint_stage
 from experiments.feeders.greedy import greedy_rewards
 from experiments.feeders.offline import critiques, traces
 from experiments.feeders.potentials import potentials
+from experiments.feeders.process import passes, step_scores
 from experiments.feeders.prompts import prompt_confidence
 from experiments.feeders.replay import replayed
 from experiments.feeders.seele import hint_mask
@@ -80,11 +81,14 @@ _COLUMNS: dict[str, Maker] = {
   'greedy_rewards': greedy_rewards,
   'iou': iou,
   'labels': labels,
+  'passes': passes,
   'potentials': potentials,
   'predicted': predicted,
   'prompt_confidence': prompt_confidence,
   'reward_gap': reward_gap,
   'targets': targets,
+  'step_mask': step_scores,
+  'step_scores': step_scores,
   'values_at_cuts': cuts,
 }
 

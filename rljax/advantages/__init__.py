@@ -108,3 +108,4 @@ from rljax.advantages.tree import spo_tree as spo_tree
 from rljax.advantages.tree import spo_tree_scaled as spo_tree_scaled
 from rljax.advantages.tree import tree_deviations as tree_deviations
 from rljax.advantages.tree import tree_values as tree_values
+from rljax.advantages.verpo import verpo as verpo

@@ -68,6 +68,7 @@ from rljax.methods.multi_reward import mrn as mrn
 from rljax.methods.multi_reward import with_hypervolume as with_hypervolume
 from rljax.methods.ngrpo import ngrpo as ngrpo
 from rljax.methods.o1_pruner import o1_pruner as o1_pruner
+from rljax.methods.noisy_grpo import noisy_grpo as noisy_grpo
 from rljax.methods.off_policy import with_batch_importance as with_batch_importance
 from rljax.methods.off_policy import with_icepop as with_icepop
 from rljax.methods.off_policy import with_importance as with_importance
@@ -79,6 +80,7 @@ from rljax.methods.one_shot import one_shot_entropy as one_shot_entropy
 from rljax.methods.overlong import grpo_overlong as grpo_overlong
 from rljax.methods.overlong import grpo_overlong_filtered as grpo_overlong_filtered
 from rljax.methods.ppo import ppo as ppo
+from rljax.methods.prof import prof as prof
 from rljax.methods.progrpo import progrpo as progrpo
 from rljax.methods.psr_nsr import nsr as nsr
 from rljax.methods.psr_nsr import psr as psr
@@ -96,6 +98,7 @@ from rljax.methods.reinforce import remax as remax
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
 from rljax.methods.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
+from rljax.methods.rere import rere as rere
 from rljax.methods.riskpo import riskpo as riskpo
 from rljax.methods.riskpo import riskpo_paper as riskpo_paper
 from rljax.methods.rover import rover as rover
@@ -103,6 +106,7 @@ from rljax.methods.rrhf import rrhf as rrhf
 from rljax.methods.sapo import sapo as sapo
 from rljax.methods.seele import seele as seele
 from rljax.methods.shorter_better import shorter_better as shorter_better
+from rljax.methods.serr import serr as serr
 from rljax.methods.siren import siren as siren
 from rljax.methods.siren import with_siren as with_siren
 from rljax.methods.spae import spae as spae
@@ -120,6 +124,7 @@ from rljax.methods.univg import univg as univg
 from rljax.methods.unlikeliness import unlikeliness as unlikeliness
 from rljax.methods.verl import verl as verl
 from rljax.methods.verl import with_rank_bonus as with_rank_bonus
+from rljax.methods.verpo import verpo as verpo
 from rljax.methods.vspo import vspo as vspo
 from rljax.methods.weighted import with_advantage_weights as with_advantage_weights
 from rljax.methods.weighted import with_policy_weights as with_policy_weights

@@ -6,6 +6,11 @@ from rljax.verifiers.answers import gsm8k_answer as gsm8k_answer
 from rljax.verifiers.answers import last_tagged as last_tagged
 from rljax.verifiers.answers import tagged as tagged
 from rljax.verifiers.boxed import all_boxed as all_boxed
+from rljax.verifiers.arena import Tournament as Tournament
+from rljax.verifiers.arena import double_elimination as double_elimination
+from rljax.verifiers.arena import knock_out as knock_out
+from rljax.verifiers.arena import swiss as swiss
+from rljax.verifiers.bleu import length_aware_bleu as length_aware_bleu
 from rljax.verifiers.boxed import boxed as boxed
 from rljax.verifiers.boxed import boxed_columns as boxed_columns
 from rljax.verifiers.boxed import last_boxed as last_boxed
@@ -48,6 +53,8 @@ from rljax.verifiers.sandbox import Limits as Limits
 from rljax.verifiers.sandbox import Sandbox as Sandbox
 from rljax.verifiers.openings import difficulty_tag as difficulty_tag
 from rljax.verifiers.openings import short_thought as short_thought
+from rljax.verifiers.patterns import repeated_ngram_ratio as repeated_ngram_ratio
+from rljax.verifiers.patterns import rpr_score as rpr_score
 from rljax.verifiers.segments import Segment as Segment
 from rljax.verifiers.segments import middle_segments as middle_segments
 from rljax.verifiers.segments import next_segments as next_segments

@@ -1,6 +1,7 @@
 """What is known of a problem or written for it, on its way into a batch."""
 
 import collections
+import dataclasses
 import math
 import re
 
@@ -237,6 +238,29 @@ def test_columns_of_the_completions(world):
   np.testing.assert_array_equal(iou, np.tile([0.25, 0, 1, 0], (P, 1)))
   gap = fed(world, 'reward_gap', batch=batch).batch.extras['reward_gap']
   np.testing.assert_array_equal(gap, np.tile([0.75, 1, 0, 1], (P, 1)))
+
+
+def test_the_places_of_an_answer_are_its_tests(world):
+  _, _, _, drawn = world
+  problems = [dataclasses.replace(problem, answer='13') for problem in drawn.problems]
+  batch = written(world, '(1)13', '(1)3', '(1)113', '(1)13')
+  found = fed(world, 'passes', batch=batch, problems=problems).batch.extras
+  assert found['passes'].shape == (P, G, 1, 16)
+  # The number of places, the ones, the tens; the last completion did not end.
+  wanted = [[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 0]]
+  np.testing.assert_array_equal(found['passes'][..., 0, :3], np.tile(wanted, (P, 1, 1)))
+  assert (np.asarray(found['passes'])[..., 3:] == -1).all()
+  np.testing.assert_array_equal(found['step_id'], np.zeros((P, G, T)))
+
+
+def test_the_steps_before_the_answer_are_scored_by_their_label(world):
+  batch = written(world, '(1+2=3)3', '3', '(1+2=3,4+4=9)93', '(1+1=5)4')
+  judged = fed(world, 'labels', batch=batch).batch.extras
+  found = fed(world, 'step_scores', batch=batch).batch.extras
+  steps = [[1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
+  np.testing.assert_array_equal(found['step_mask'], np.tile(steps, (P, 1, 1)))
+  np.testing.assert_array_equal(found['step_scores'], judged['labels'])
+  assert set(np.asarray(found['step_scores'])[found['step_mask'] > 0].tolist()) == {0.0, 1.0}
 
 
 def test_the_difference_compares_clauses(world):

@@ -28,6 +28,7 @@ HINTS_AND_DATA = (
   'rrhf',
   'seele',
   'univg',
+  'verpo',
 )
 
 SECOND_ROUNDS = (
@@ -36,6 +37,7 @@ SECOND_ROUNDS = (
   'gigpo_scaled',
   'hgpo',
   'hgpo_centered',
+  'prof',
   'spae',
   'spo_chain',
   'spo_tree',
