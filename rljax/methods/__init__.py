@@ -49,6 +49,7 @@ from rljax.methods.hapo import hapo as hapo
 from rljax.methods.lite_ppo import lite_ppo as lite_ppo
 from rljax.methods.lp_reg import lp_reg as lp_reg
 from rljax.methods.lp_reg import lp_reg_paper as lp_reg_paper
+from rljax.methods.multirole import multirole as multirole
 from rljax.methods.ngrpo import ngrpo as ngrpo
 from rljax.methods.off_policy import with_batch_importance as with_batch_importance
 from rljax.methods.off_policy import with_icepop as with_icepop
@@ -64,6 +65,7 @@ from rljax.methods.psr_nsr import nsr as nsr
 from rljax.methods.psr_nsr import psr as psr
 from rljax.methods.psr_nsr import w_reinforce as w_reinforce
 from rljax.methods.q_hawkeye import q_hawkeye as q_hawkeye
+from rljax.methods.rapo import rapo as rapo
 from rljax.methods.recap import recap as recap
 from rljax.methods.recap import together_by_recap as together_by_recap
 from rljax.methods.red import red as red
@@ -76,6 +78,8 @@ from rljax.methods.reinforce import remax as remax
 from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
 from rljax.methods.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
+from rljax.methods.repexp import repexp as repexp
+from rljax.methods.repexp import with_exploration as with_exploration
 from rljax.methods.riskpo import riskpo as riskpo
 from rljax.methods.riskpo import riskpo_paper as riskpo_paper
 from rljax.methods.rover import rover as rover

@@ -2,6 +2,8 @@
 
 from rljax.verifiers.boxed import boxed as boxed
 from rljax.verifiers.boxed import boxed_columns as boxed_columns
+from rljax.verifiers.diversity import diversity_columns as diversity_columns
+from rljax.verifiers.diversity import diversity_signals as diversity_signals
 from rljax.verifiers.exact import canary as canary
 from rljax.verifiers.exact import exact as exact
 from rljax.verifiers.exact import verify as verify
