@@ -22,7 +22,7 @@ class Problem:
 
   Attributes:
     prompt: the text that the model continues.
-    answer: the final answer's canonical text.
+    answer: the final answer's canonical text; one right answer, where a task has its own `right`.
     difficulty: what the task grades its problems by (digits, operators).
     key: canonical text; problems with equal keys are on the same side of the split.
   """
@@ -48,6 +48,8 @@ class Task(NamedTuple):
     score: `(problem, completion) -> float` in [0, 1], 1 for the right answer.
     max_prompt: upper bound on the characters of a prompt.
     max_completion: upper bound on the characters of a right worked solution.
+    right: `(problem, completion) -> bool`, whether the answer is right; None: the extracted text is
+      `problem.answer`, which is canonical decimal text.
   """
 
   name: str
@@ -59,6 +61,7 @@ class Task(NamedTuple):
   score: Callable[[Problem, str], float]
   max_prompt: int
   max_completion: int
+  right: Callable[[Problem, str], bool] | None = None
 
 
 def is_heldout(key: str) -> bool:

@@ -69,8 +69,8 @@ def steerable_search(
   Source: arXiv 2509.24107, equation 8.
 
   >>> right, counts = jnp.array([1.0, 0.0]), [jnp.full(2, n) for n in (3.0, 1.0, 2.0, 1.0, 1.0)]
-  >>> steerable_search(right, jnp.ones(2), *counts).round(3)
-  Array([0.85 , 0.175], dtype=float32)
+  >>> [round(float(x), 3) for x in steerable_search(right, jnp.ones(2), *counts)]
+  [0.85, 0.175]
   """
   columns = (unique_searches, redundant_searches, explorations, verifications, redundant_queries)
   chex.assert_equal_shape([correct, formatted, *columns])

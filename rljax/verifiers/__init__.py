@@ -1,12 +1,17 @@
 """Text to rewards on the host; NumPy and the standard library only."""
 
+from rljax.verifiers.answers import number as number
+from rljax.verifiers.answers import same_answer as same_answer
 from rljax.verifiers.boxed import boxed as boxed
 from rljax.verifiers.boxed import boxed_columns as boxed_columns
 from rljax.verifiers.diversity import diversity_columns as diversity_columns
 from rljax.verifiers.diversity import diversity_signals as diversity_signals
 from rljax.verifiers.exact import canary as canary
 from rljax.verifiers.exact import exact as exact
+from rljax.verifiers.exact import is_right as is_right
 from rljax.verifiers.exact import verify as verify
+from rljax.verifiers.expressions import Worth as Worth
+from rljax.verifiers.expressions import worth as worth
 from rljax.verifiers.numeric import canonical as canonical
 from rljax.verifiers.numeric import closeness as closeness
 from rljax.verifiers.segments import Segment as Segment
