@@ -23,7 +23,7 @@ def from_file(
   marker: str = '####',
   prompt: str = '@\n',
   part: str = 'train',
-  name: str = '',
+  subset: str = '',
   max_prompt: int = 0,
   max_solution: int = 0,
 ) -> Task:
@@ -52,7 +52,7 @@ def from_file(
     marker: what stands before an answer.
     prompt: what the model continues; the question stands in the place of its `@`.
     part: which part of a data set, 'train' or 'test' as it names them; its own split, not ours.
-    name: which configuration of a data set, such as GSM8K's 'main'.
+    subset: which configuration of a data set, such as GSM8K's 'main'.
     max_prompt: problems whose prompt is longer, in characters, are left out; 0: none.
     max_solution: likewise for worked solutions.
   Raises:
@@ -65,7 +65,7 @@ def from_file(
   fields = [question, answer, *([solution] if solution else [])]
   rows = [
     _problem(_checked(row, fields, where), question, answer, solution, marker, prompt, where)
-    for where, row in _rows(path, part, name)
+    for where, row in _rows(path, part, subset)
   ]
   kept = [
     (problem, text)
@@ -103,7 +103,7 @@ def from_file(
   )
 
 
-def _rows(path: str, part: str, name: str) -> Iterator[tuple[str, Any]]:
+def _rows(path: str, part: str, subset: str) -> Iterator[tuple[str, Any]]:
   """(where it stands, row) of each row of the source."""
   file = pathlib.Path(path).expanduser()
   if not path:
@@ -112,7 +112,7 @@ def _rows(path: str, part: str, name: str) -> Iterator[tuple[str, Any]]:
     raise ValueError(f'There is no file {file}.')
   if file.suffix in ('.json', '.jsonl'):
     return _json_lines(file)
-  return ((f'{path}, row {i}', row) for i, row in enumerate(_dataset(path, file, part, name)))
+  return ((f'{path}, row {i}', row) for i, row in enumerate(_dataset(path, file, part, subset)))
 
 
 def _json_lines(file):
@@ -126,7 +126,7 @@ def _json_lines(file):
         raise ValueError(f'{file}, line {i} is not JSON: {error}') from error
 
 
-def _dataset(path, file, part, name):
+def _dataset(path, file, part, subset):
   """The rows of anything but JSON lines."""
   try:
     import datasets
@@ -143,7 +143,7 @@ def _dataset(path, file, part, name):
     if any(marked.is_file() for marked in saved):
       found = datasets.load_from_disk(str(file))
       return found[part] if isinstance(found, datasets.DatasetDict) else found
-    return datasets.load_dataset(str(file) if file.exists() else path, name or None, split=part)
+    return datasets.load_dataset(str(file) if file.exists() else path, subset or None, split=part)
   except (OSError, KeyError, ValueError) as error:
     raise ValueError(
       f'{path} could not be loaded as part {part!r} of a data set: {error}'
