@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rljax.data.listed import characters, listed, question_key, with_prompt
 from rljax.data.task import Problem, Task
-from rljax.verifiers.answers import number, same_answer
+from rljax.verifiers.equality import number, same_answer
 from rljax.verifiers.numeric import canonical
 
+_DOLLAR = re.compile(r'\\?\$')  # before an amount, or around an answer in LaTeX
 _FILES = ('.json', '.jsonl', '.parquet')
 
 
@@ -30,7 +32,7 @@ def from_file(
   """The problems of a file or of a `datasets` data set, such as GSM8K as it is published.
 
   A completion answers after the last `marker`; without one it has no answer. Answers are compared
-  as exact numbers where both are numbers (1,000 = 1000 = 1000.0), else as text. A row whose answer
+  by `verifiers.same_answer` without dollar signs (1,000 = $1000 = 1000.0). A row whose answer
   holds the marker, as those of GSM8K do, is a worked solution itself; others are
   `solution`, a line break, the marker and the answer, or without a solution the marker and the
   answer alone.
@@ -87,7 +89,8 @@ def from_file(
     return lines[0].strip() or None if found and lines else None
 
   def right(problem, completion):
-    return same_answer(extract(completion), problem.answer)
+    found = extract(completion)
+    return found is not None and same_answer(_DOLLAR.sub('', found), problem.answer)
 
   return Task(
     name='from_file',
@@ -181,7 +184,8 @@ def _problem(row, question, answer, solution, marker, prompt, where):
 
 def _canonical(answer: str) -> str:
   """One spelling of a decimal number; other answers as they are."""
-  if number(answer) is None or '/' in answer:
+  answer = _DOLLAR.sub('', answer)
+  if number(answer) is None:
     return answer
-  plain = canonical(answer.replace(',', '').replace('$', '').removesuffix('.'))
+  plain = canonical(answer.replace(',', '').removesuffix('.'))
   return answer if plain is None else plain

@@ -1,7 +1,5 @@
 """Text to rewards on the host; NumPy and the standard library only."""
 
-from rljax.verifiers.answers import number as number
-from rljax.verifiers.answers import same_answer as same_answer
 from rljax.verifiers.boxed import boxed as boxed
 from rljax.verifiers.boxed import boxed_columns as boxed_columns
 from rljax.verifiers.diversity import diversity_columns as diversity_columns

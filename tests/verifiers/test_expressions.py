@@ -1,4 +1,4 @@
-"""Answers as exact numbers or as text, and the worth of expressions."""
+"""The worth of expressions."""
 
 import re
 import time
@@ -8,39 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rljax.verifiers import number, same_answer, worth
-
-SAME = ['1000', '1,000', '1000.0', '1,000.00', '$1,000', ' 1000 ', '+1000', '01000', '1e3', '1000.']
-
-
-@pytest.mark.parametrize('answer', SAME)
-def test_spellings_of_a_thousand(answer):
-  assert number(answer) == 1000
-  for target in SAME:
-    assert same_answer(answer, target)
-
-
-@pytest.mark.parametrize(
-  'answer',
-  ['1,00', '10,00', '1,0000', '1 000', '--1', '1.2.3', '', '.', '-', '$', '٣', '1/0', '1,'],
-)
-def test_what_is_no_number(answer):
-  assert number(answer) is None
-  assert not same_answer(answer, '1000')
-
-
-def test_exact_values():
-  assert number('0.1') == Fraction(1, 10) and number('-3/4') == Fraction(-3, 4)
-  assert number('-$5') == -5 and number('-0') == 0 and number('0') == 0 and number('000') == 0
-  assert same_answer('0.5', '1/2') and not same_answer('0.3333', '1/3')
-  assert not same_answer('1000000000000000000001', '1000000000000000000000')
-  assert not same_answer('0.1', '0.10000000000000001')
-
-
-def test_texts():
-  assert same_answer(' Blue  Cheese', 'blue cheese') and not same_answer('blue', 'green')
-  assert not same_answer(None, 'None') and not same_answer('3 apples', '3')
-  assert same_answer('(B)', '(b)')
+from rljax.verifiers import worth
 
 
 @pytest.mark.parametrize(
@@ -85,8 +53,6 @@ def test_hostile_text_is_judged_quickly():
     '(' * 10**6,
   ):
     worth(text)
-    number(text)
-    same_answer(text, '7')
   assert time.perf_counter() - start < 1.0
 
 
