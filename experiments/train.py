@@ -185,9 +185,9 @@ def _run(config, parts, method, evaluator: Evaluator, feed: Feeder, journal: Jou
           'prompt': p.prompt,
           'answer': p.answer,
           'before': b,
-          'before_correct': parts.task.extract(b) == p.answer,
+          'before_correct': verifiers.is_right(parts.task, p, b),
           'after': a,
-          'after_correct': parts.task.extract(a) == p.answer,
+          'after_correct': verifiers.is_right(parts.task, p, a),
         }
         for p, b, a in zip(
           evaluator.problems, host['before']['texts'], after['texts'], strict=False

@@ -90,6 +90,7 @@ FEED: dict[str, Callable[..., np.ndarray]] = {
   'cuts': bit_per_token,
   'difference': unit,
   'difficulty': unit,
+  'diversity': unit,
   'expert_logp': logp_per_token,
   'greedy_rewards': unit,
   'has_expert': bit,

@@ -88,6 +88,19 @@ def difference(config: ConfigDict, parts: Parts):
   return feed
 
 
+def diversity(config: ConfigDict, parts: Parts):
+  """Fills `diversity` with the mean signal of a completion's `verifiers.diversity_columns`."""
+  del config
+
+  def feed(drawn, params, key):
+    del params, key
+    texts = own_texts(parts, drawn)
+    found = [verifiers.diversity_columns(group)['diversity'] for group in texts]
+    return with_extras(parts, drawn, {'diversity': np.stack(found)})
+
+  return feed
+
+
 def reward_gap(config: ConfigDict, parts: Parts):
   """Fills `reward_gap`: the reward of the worked solution, which is 1, less the completion's."""
   del config, parts

@@ -71,6 +71,7 @@ from rljax.advantages.potentials import probe_confidence as probe_confidence
 from rljax.advantages.potentials import saturation as saturation
 from rljax.advantages.potentials import spae as spae
 from rljax.advantages.potentials import step_potential as step_potential
+from rljax.advantages.rapo import rapo_scale as rapo_scale
 from rljax.advantages.remax import remax as remax
 from rljax.advantages.riskpo import TrackedQuantiles as TrackedQuantiles
 from rljax.advantages.riskpo import bundle_scores as bundle_scores

@@ -1,5 +1,5 @@
 """Problems, tokens and batches on the host; NumPy and the standard library only, but for the
-tokenizers of pretrained models."""
+tokenizers of pretrained models and the data of other packages."""
 
 from rljax.data.addition import column_addition as column_addition
 from rljax.data.batches import demonstrations as demonstrations
@@ -9,6 +9,12 @@ from rljax.data.batches import pad_prompts as pad_prompts
 from rljax.data.batches import prompts as prompts
 from rljax.data.budgets import budget as budget
 from rljax.data.budgets import with_budgets as with_budgets
+from rljax.data.countdown import countdown as countdown
+from rljax.data.from_file import from_file as from_file
+from rljax.data.gym import reasoning_gym as reasoning_gym
+from rljax.data.multiplication import multiplication as multiplication
+from rljax.data.pairs import Pair as Pair
+from rljax.data.pairs import preference_pairs as preference_pairs
 from rljax.data.pretrained import PretrainedTokenizer as PretrainedTokenizer
 from rljax.data.pretrained import files_of as files_of
 from rljax.data.random_calculation import random_calculation as random_calculation

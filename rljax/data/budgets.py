@@ -27,6 +27,8 @@ def with_budgets(task: Task, budgets: Sequence[int]) -> Task:
   if missing:
     raise ValueError(f'The alphabet of {task.name} lacks {"".join(missing)!r} to write budgets.')
 
+  right = task.right
+
   def problems(rng, n, split):
     found = task.problems(rng, n, split)
     chosen = rng.integers(len(marks), size=n)
@@ -40,6 +42,7 @@ def with_budgets(task: Task, budgets: Sequence[int]) -> Task:
     demonstrate=lambda rng, problem: task.demonstrate(rng, _bare(problem)),
     solve=lambda problem: task.solve(_bare(problem)),
     score=lambda problem, completion: task.score(_bare(problem), completion),
+    right=right and (lambda problem, completion: right(_bare(problem), completion)),
     max_prompt=task.max_prompt + max(map(len, marks)),
   )
 

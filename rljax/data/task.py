@@ -22,7 +22,7 @@ class Problem:
 
   Attributes:
     prompt: the text that the model continues.
-    answer: the final answer's canonical text.
+    answer: the final answer's canonical text; one right answer, where a task has its own `right`.
     difficulty: what the task grades its problems by (digits, operators).
     key: canonical text; problems with equal keys are on the same side of the split.
   """
@@ -49,6 +49,8 @@ class Task(NamedTuple):
     max_prompt: upper bound on the characters of a prompt.
     max_completion: upper bound on the characters of a right worked solution.
     max_demonstration: upper bound on those of a demonstration; None: the same.
+    right: `(problem, completion) -> bool`, whether the answer is right; None: the extracted text is
+      `problem.answer`, which is canonical decimal text.
   """
 
   name: str
@@ -61,6 +63,7 @@ class Task(NamedTuple):
   max_prompt: int
   max_completion: int
   max_demonstration: int | None = None
+  right: Callable[[Problem, str], bool] | None = None
 
   @property
   def longest_demonstration(self) -> int:

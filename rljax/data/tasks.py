@@ -6,11 +6,23 @@ import difflib
 import inspect
 
 from rljax.data.addition import column_addition
+from rljax.data.countdown import countdown
+from rljax.data.from_file import from_file
+from rljax.data.gym import reasoning_gym
+from rljax.data.multiplication import multiplication
 from rljax.data.random_calculation import random_calculation
 from rljax.data.random_calculation_latex import random_calculation_latex
 from rljax.data.task import Task
 
-_FACTORIES = (column_addition, random_calculation, random_calculation_latex)
+_FACTORIES = (
+  column_addition,
+  countdown,
+  from_file,
+  multiplication,
+  random_calculation,
+  random_calculation_latex,
+  reasoning_gym,
+)
 
 
 def get_task(name: str, **kwargs) -> Task:

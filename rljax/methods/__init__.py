@@ -66,6 +66,7 @@ from rljax.methods.multi_reward import dw_grpo as dw_grpo
 from rljax.methods.multi_reward import gdpo as gdpo
 from rljax.methods.multi_reward import mrn as mrn
 from rljax.methods.multi_reward import with_hypervolume as with_hypervolume
+from rljax.methods.multirole import multirole as multirole
 from rljax.methods.ngrpo import ngrpo as ngrpo
 from rljax.methods.o1_pruner import o1_pruner as o1_pruner
 from rljax.methods.noisy_grpo import noisy_grpo as noisy_grpo
@@ -86,6 +87,7 @@ from rljax.methods.psr_nsr import nsr as nsr
 from rljax.methods.psr_nsr import psr as psr
 from rljax.methods.psr_nsr import w_reinforce as w_reinforce
 from rljax.methods.q_hawkeye import q_hawkeye as q_hawkeye
+from rljax.methods.rapo import rapo as rapo
 from rljax.methods.recap import recap as recap
 from rljax.methods.recap import together_by_recap as together_by_recap
 from rljax.methods.red import red as red
@@ -99,6 +101,8 @@ from rljax.methods.reinforce import rloo as rloo
 from rljax.methods.reinforce_pp import reinforce_pp as reinforce_pp
 from rljax.methods.reinforce_pp import reinforce_pp_baseline as reinforce_pp_baseline
 from rljax.methods.rere import rere as rere
+from rljax.methods.repexp import repexp as repexp
+from rljax.methods.repexp import with_exploration as with_exploration
 from rljax.methods.riskpo import riskpo as riskpo
 from rljax.methods.riskpo import riskpo_paper as riskpo_paper
 from rljax.methods.rover import rover as rover

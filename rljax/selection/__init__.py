@@ -12,6 +12,7 @@ from rljax.selection.prof import prof_counts as prof_counts
 from rljax.selection.prof import prof_score as prof_score
 from rljax.selection.prof import prof_select as prof_select
 from rljax.selection.prof import prof_select_pos as prof_select_pos
+from rljax.selection.saturated import rapo_prune as rapo_prune
 from rljax.selection.values import accuracy_value as accuracy_value
 from rljax.selection.values import count_copies as count_copies
 from rljax.selection.values import refill_by_value as refill_by_value

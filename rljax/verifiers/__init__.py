@@ -25,8 +25,11 @@ from rljax.verifiers.code import code_canary as code_canary
 from rljax.verifiers.code import run_program as run_program
 from rljax.verifiers.code import run_programs as run_programs
 from rljax.verifiers.code_block import code_block as code_block
+from rljax.verifiers.diversity import diversity_columns as diversity_columns
+from rljax.verifiers.diversity import diversity_signals as diversity_signals
 from rljax.verifiers.exact import canary as canary
 from rljax.verifiers.exact import exact as exact
+from rljax.verifiers.exact import is_right as is_right
 from rljax.verifiers.exact import verify as verify
 from rljax.verifiers.formats import repeated_ngrams as repeated_ngrams
 from rljax.verifiers.formats import tagged_blocks as tagged_blocks
@@ -43,6 +46,8 @@ from rljax.verifiers.judge import rating as rating
 from rljax.verifiers.judge import rule_judge as rule_judge
 from rljax.verifiers.latex import latex_verifier as latex_verifier
 from rljax.verifiers.latex import same_latex as same_latex
+from rljax.verifiers.expressions import Worth as Worth
+from rljax.verifiers.expressions import worth as worth
 from rljax.verifiers.numeric import canonical as canonical
 from rljax.verifiers.numeric import closeness as closeness
 from rljax.verifiers.scoring import BadTarget as BadTarget

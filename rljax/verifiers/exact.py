@@ -35,21 +35,28 @@ def exact(answer: str | None, target: str) -> float:
   return float(answer == target)
 
 
+def is_right(task: Task, problem: Problem, completion: str) -> bool:
+  """Whether a finished completion has the right answer: by the task's own `right`, else `exact`."""
+  if task.right is not None:
+    return bool(task.right(problem, completion))
+  return bool(exact(task.extract(completion), problem.answer))
+
+
 def verify(
   task: Task, problems: Sequence[Problem], completions: Sequence[str], truncated
 ) -> dict[str, np.ndarray]:
   """Judges one completion per problem.
 
   Args:
-    task: whose `extract` and `score` are used.
+    task: whose `extract`, `score` and `right` are used.
     problems: n problems (for several samples of one prompt, repeat the problem).
     completions: n texts without their end token.
     truncated: `[n]`, true where generation stopped without an end token; such a completion has no
       answer and gets 0.
   Returns:
-    float32 arrays `[n]`: `correct` (1 or 0, by `exact`), `score` (the task's reward in [0, 1]), and
-    `failed`, 1 where the task raised an exception or scored outside [0, 1]; `correct` and `score`
-    are then 0. Watch the mean of `failed`: it must be 0.
+    float32 arrays `[n]`: `correct` (1 or 0, by `is_right`), `score` (the task's reward in [0, 1]),
+    and `failed`, 1 where the task raised an exception or scored outside [0, 1]; `correct` and
+    `score` are then 0. Watch the mean of `failed`: it must be 0.
   Raises:
     ValueError: the three do not have the same length.
   """
@@ -64,7 +71,7 @@ def verify(
     if truncated[i]:
       continue
     try:
-      right = exact(task.extract(completion), problem.answer)
+      right = is_right(task, problem, completion)
       value = float(task.score(problem, completion))
     except Exception:  # whatever a scorer raises on hostile text must not end a run; it is counted
       failed[i] = 1.0
@@ -88,11 +95,17 @@ def canary(task: Task) -> None:
     RuntimeError: naming the problem, the completion and the judgement.
   """
   problems = task.problems(np.random.default_rng(0), 32, 'train')
-  other = next((p for p in problems if p.answer != problems[0].answer), None)
-  if other is None:
+  if all(p.answer == problems[0].answer for p in problems):
     raise RuntimeError(f'All problems of {task.name} have the answer {problems[0].answer!r}.')
   for problem in problems[:8]:
-    wrong = problems[0] if problem.answer != problems[0].answer else other
+    others = [p for p in problems if p.answer != problem.answer]
+    # Where problems have many right answers, one of another problem may be among them.
+    tried = [p for p in others if task.right is None or not task.right(problem, task.solve(p))]
+    if not tried:
+      raise RuntimeError(
+        f'{task.name} takes the answer of every other problem for that of {problem}.'
+      )
+    wrong = tried[0]
     completions = [task.solve(problem), task.solve(problem), '', task.solve(wrong)]
     judged = verify(task, [problem] * 4, completions, [False, True, False, False])
     as_expected = (

@@ -42,6 +42,14 @@ def test_solutions_and_scores_know_nothing_of_it():
     assert drawn[0] == drawn[1]
 
 
+def test_what_is_right_is_judged_without_it():
+  judged = TASK._replace(right=lambda problem, completion: completion == problem.prompt)
+  asking = data.with_budgets(judged, (7,))
+  problem = data.Problem('[7]1+2=', '3', 1, 'k')
+  assert asking.right(problem, '1+2=') and not asking.right(problem, '[7]1+2=')
+  assert ASKING.right is None
+
+
 def test_a_prompt_without_a_budget_is_told():
   for prompt in ('12+34=', '[]1+2=', '[x]1+2=', '[24', '24]1+2='):
     with pytest.raises(ValueError, match='asks for no length'):

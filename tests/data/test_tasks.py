@@ -11,6 +11,10 @@ from rljax.data.task import draw_split, is_heldout
 TASKS = {
   'addition': ('column_addition', {}),
   'addition_repeat': ('column_addition', {'min_digits': 1, 'max_digits': 5, 'p_repeat': 0.5}),
+  'multiplication': ('multiplication', {'p_slip': 0.3}),
+  'multiplication_long': ('multiplication', {'min_digits': 2, 'max_digits': 5, 'p_slip': 0.5}),
+  'countdown': ('countdown', {'p_slip': 0.3}),
+  'countdown_spare': ('countdown', {'max_numbers': 6, 'spare': 2, 'max_value': 99, 'p_slip': 0.3}),
   'calculation': ('random_calculation', {'p_slip': 0.3}),
   'calculation_long': ('random_calculation', {'levels': (4,), 'p_slip': 0.3}),
   'latex': ('random_calculation_latex', {'p_right': 0.5}),

@@ -152,6 +152,13 @@ def test_the_expert_is_the_worked_solution_under_the_policy(world):
     np.testing.assert_allclose(found, np.tile(wanted, (G, 1)), atol=1e-4)
 
 
+def test_the_diversity_of_a_completion_is_that_of_its_text(world):
+  batch = written(world, '(1+2=3)3', '(3+3=3)3', '', '1')
+  found = np.asarray(fed(world, 'diversity', batch=batch).batch.extras['diversity'])
+  assert found.shape == (P, G) and (found[:, 0] > found[:, 1]).all() and (found[:, 1] > 0).all()
+  np.testing.assert_array_equal(found[:, 2:], 0)
+
+
 def test_the_reference_answer_is_one_more_member(world):
   _, parts, params, drawn = world
   batch = fed(world, 'reference').batch

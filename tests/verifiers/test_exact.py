@@ -8,7 +8,13 @@ import pytest
 from rljax import data
 from rljax.verifiers import canary, exact, verify
 
-TASKS = ['column_addition', 'random_calculation', 'random_calculation_latex']
+TASKS = [
+  'column_addition',
+  'countdown',
+  'multiplication',
+  'random_calculation',
+  'random_calculation_latex',
+]
 
 
 @pytest.mark.parametrize('target', ['0', '7', '-7', '120', '0.5', '-0.25', '10.05'])
