@@ -7,12 +7,12 @@ from rljax.selection.hints import hint_lengths as hint_lengths
 from rljax.selection.hints import hint_ratio as hint_ratio
 from rljax.selection.max_variance import max_variance as max_variance
 from rljax.selection.mixed import mixed as mixed
-from rljax.selection.top_fraction import top_fraction as top_fraction
 from rljax.selection.prof import prof_counts as prof_counts
 from rljax.selection.prof import prof_score as prof_score
 from rljax.selection.prof import prof_select as prof_select
 from rljax.selection.prof import prof_select_pos as prof_select_pos
 from rljax.selection.saturated import rapo_prune as rapo_prune
+from rljax.selection.top_fraction import top_fraction as top_fraction
 from rljax.selection.values import accuracy_value as accuracy_value
 from rljax.selection.values import count_copies as count_copies
 from rljax.selection.values import refill_by_value as refill_by_value

@@ -59,7 +59,7 @@ def run_program(
   *,
   limits: Limits | None = None,
   sandbox: Sandbox | None = None,
-  same_text: Callable[[str, str], bool] = unit_tests.same_text,
+  same_output: Callable[[str, str], bool] = unit_tests.same_output,
   same_value: Callable[[Any, Any], bool] = unit_tests.same_value,
 ) -> Result:
   """Runs the unit tests of one program.
@@ -69,7 +69,7 @@ def run_program(
     tests: at least one.
     limits: of every run, where there is no `sandbox`; `Limits()` where there is neither.
     sandbox: where to run; None makes one for this call alone, which takes up to a second.
-    same_text: `(printed, expected) -> bool`, for a `Script`.
+    same_output: `(printed, expected) -> bool`, for a `Script`.
     same_value: `(returned, expected) -> bool`, for a `Call`; what is returned has been made of what
       JSON has.
   Raises:
@@ -78,7 +78,7 @@ def run_program(
   """
   unit_tests.check(tests)
   with _opened(sandbox, limits, 1) as box:
-    return _judge(box, source, tests, (same_text, same_value))
+    return _judge(box, source, tests, (same_output, same_value))
 
 
 def run_programs(
@@ -88,7 +88,7 @@ def run_programs(
   limits: Limits | None = None,
   workers: int = 2,
   sandbox: Sandbox | None = None,
-  same_text: Callable[[str, str], bool] = unit_tests.same_text,
+  same_output: Callable[[str, str], bool] = unit_tests.same_output,
   same_value: Callable[[Any, Any], bool] = unit_tests.same_value,
 ) -> dict[str, np.ndarray]:
   """Runs the unit tests of many programs, as many at a time as the sandbox has workers.
@@ -96,7 +96,7 @@ def run_programs(
   Args:
     sources: n programs; None where a completion holds none (`code_block`): wrong, and not failed.
     tests: n sequences of unit tests.
-    limits, same_text, same_value: as for `run_program`.
+    limits, same_output, same_value: as for `run_program`.
     sandbox: where to run, after a `code_canary`; None makes one for this call alone.
     workers: programs at a time, where there is no `sandbox`.
   Returns:
@@ -111,7 +111,7 @@ def run_programs(
     raise ValueError(f'Got {len(sources)} programs but {len(tests)} sequences of unit tests.')
   for each in tests:
     unit_tests.check(each)
-  same = same_text, same_value
+  same = same_output, same_value
   shape = len(sources), max(map(len, tests), default=0)
   passes, tested = np.zeros((2, *shape), np.float32)
   names = ('correct', 'score', 'failed', 'timed_out', 'out_of_memory')

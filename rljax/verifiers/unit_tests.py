@@ -14,7 +14,7 @@ class Script(NamedTuple):
 
   Attributes:
     stdin: what it reads.
-    stdout: what it is to print, by `same_text`.
+    stdout: what it is to print, by `same_output`.
   """
 
   stdin: str
@@ -64,10 +64,10 @@ def calls(function: str, pairs: str | Sequence[tuple[Sequence[Any], Any]]) -> li
   return [Call(function, arguments, expected) for arguments, expected in read]
 
 
-def same_text(printed: str, expected: str) -> bool:
+def same_output(printed: str, expected: str) -> bool:
   """Equal but for blanks at the ends of lines and empty lines at the end.
 
-  >>> same_text('1 2 \\n3\\n\\n', '1 2\\n3'), same_text('1  2', '1 2')
+  >>> same_output('1 2 \\n3\\n\\n', '1 2\\n3'), same_output('1  2', '1 2')
   (True, False)
   """
 

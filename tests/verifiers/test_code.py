@@ -166,7 +166,7 @@ def test_a_comparison_that_raises_gives_no_verdict(box):
   def broken(printed, expected):
     raise KeyError(printed)
 
-  result = run_program('print(1)', [Script('', '1')], sandbox=box, same_text=broken)
+  result = run_program('print(1)', [Script('', '1')], sandbox=box, same_output=broken)
   assert result.failed and not result.correct
 
 
@@ -175,7 +175,7 @@ def test_comparisons_can_be_replaced(box):
     'print("A")\ndef f(): return 0.3000001',
     [Script('', 'a'), Call('f', [], 0.3)],
     sandbox=box,
-    same_text=lambda printed, expected: printed.strip().lower() == expected,
+    same_output=lambda printed, expected: printed.strip().lower() == expected,
     same_value=lambda returned, expected: abs(returned - expected) < 1e-3,
   )
   assert result.correct
