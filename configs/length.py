@@ -15,11 +15,19 @@ ABOUT = """Column addition of numbers of two and three digits. Of the demonstrat
 start, four in five write their scratchpad three times and one in ten writes none at all; 60 % carry
 as they should. A scratchpad that is written once is all it takes."""
 
-TARGET = 36  # tokens: a scratchpad that is written once takes 12 to 31 with its answer
+TARGET = 36  # tokens; a scratchpad that is written once takes 12 to 31 with its answer
 
 # {arm: (method, its arguments, other changes by dotted key)}
 ARMS: dict[str, tuple[str, dict, dict]] = {
   'grpo': ('grpo', {}, {}),
+  'dler': ('dler', {}, {'rl.max_new_tokens': TARGET, 'rl.refill': 2}),
+  'da_dler': ('da_dler', {}, {}),
+  'grpo_lambda': ('grpo_lambda', {'share': 0.2, 'alpha': 0.5}, {}),
+  'l1_max': ('l1_max', {'alpha': 0.02}, {}),
+  'overlong': ('grpo_overlong', {'overlong_buffer': 60}, {}),
+  'drpo': ('drpo', {}, {}),
+  # As grpo_lambda, on every prompt whether it is solved or not.
+  'unconditional': ('grpo_lambda', {'share': 1.0, 'alpha': 0.5}, {}),
 }
 
 
@@ -33,11 +41,10 @@ def get_config(arm: str = 'grpo') -> ConfigDict:
   base.use_task(
     config, 'column_addition', p_right=0.6, p_slip=0.02, p_repeat=0.9, repeats=2, p_bare=0.1
   )
+  config.budgets = (TARGET,)  # all prompts ask for it, and l1_max alone heeds it
   config.warm_start.width = 96
   config.rl.max_new_tokens = 84
-  config.rl.optimizer.learning_rate = 3e-4
   method, arguments, changes = ARMS[arm]
   base.use_method(config, method, **arguments)
   config.update_from_flattened_dict(changes)
-  config.tiny.rl.max_new_tokens = 84
   return config

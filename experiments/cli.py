@@ -162,6 +162,11 @@ def parse_flags(argv: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
   Raises:
     UserError: there is no such flag, file or key, or a value has the wrong type.
   """
+  if 'config' not in flag_values:  # a command without a configuration
+    try:
+      return flag_values(list(argv))
+    except flags.Error as error:
+      raise UserError(str(error)) from error
   argv = _with_config_file(list(argv), flag_values)
   seen = sys.argv
   sys.argv = argv  # where config_flags looks for overrides

@@ -17,7 +17,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from configs import of_run
 from experiments import build, cli
@@ -134,17 +134,7 @@ def run() -> None:
   flags.DEFINE_float('keep', 0.25, 'Share of the entries that keep what training added to them.')
   flags.DEFINE_float('scale', 0.7, 'Factor of what is kept.')
   flags.DEFINE_bool('per_tensor', False, 'Take the largest entries of each tensor.')
-
-  def parse(argv):
-    try:
-      rest = flags.FLAGS(argv)
-    except flags.Error as error:
-      raise UserError(str(error)) from error
-    if rest[1:]:
-      raise UserError(f'Unexpected argument {rest[1]!r}; options look like --name=value.')
-    return rest
-
-  app.run(lambda _: cli.guarded(main), flags_parser=lambda argv: cli.guarded(lambda: parse(argv)))
+  cli.main(main)
 
 
 if __name__ == '__main__':

@@ -73,7 +73,7 @@ def plot_run(workdir) -> list[pathlib.Path]:
       figure = Figure(figsize=(6.4, 3.8), layout='constrained')
       if _fill(figure.add_subplot(), panel, metrics):
         present.append(panel)
-        written.append(_save(figure, workdir / 'plots' / f'{panel.name}.png'))
+        written.append(save(figure, workdir / 'plots' / f'{panel.name}.png'))
     if present:
       columns = min(len(present), 3 if len(present) <= 6 else 4)
       rows = -(-len(present) // columns)
@@ -81,7 +81,7 @@ def plot_run(workdir) -> list[pathlib.Path]:
       figure.suptitle(workdir.absolute().name, fontsize=13, fontweight='bold')
       for i, panel in enumerate(present):
         _fill(figure.add_subplot(rows, columns, i + 1), panel, metrics)
-      written.append(_save(figure, workdir / 'plots' / 'overview.png'))
+      written.append(save(figure, workdir / 'plots' / 'overview.png'))
   return written
 
 
@@ -98,7 +98,18 @@ def _fill(axes: Axes, panel: Panel, metrics: Metrics) -> bool:
   return True
 
 
-def _save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
+def color(i: int) -> str:
+  """The i-th of colours that can be told apart."""
+  return _COLORS[i % len(_COLORS)]
+
+
+def styled():
+  """A context in which figures look as those of a run."""
+  return matplotlib.rc_context(_STYLE)
+
+
+def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
+  """Writes a figure as a whole, with the folder around it."""
   path.parent.mkdir(parents=True, exist_ok=True)
   new = path.with_name(f'.{path.name}')
   FigureCanvasAgg(figure).print_figure(new, format='png', dpi=150)
