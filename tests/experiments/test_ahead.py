@@ -221,6 +221,7 @@ def test_meshes_of_both_kinds_change_where_and_not_what(finished, tmp_path):
       assert a[name] == pytest.approx(b[name], rel=1e-3), name
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_fault_of_the_thread_ends_the_run_with_its_own_words(finished, tmp_path, monkeypatch):
   workdir, _ = finished

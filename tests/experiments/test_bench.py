@@ -259,6 +259,7 @@ def test_peak_memory_is_of_the_process_itself():
 PACKAGES = {'tunix': ['tunix'], 'trl': ['trl'], 'hf': ['transformers', 'torch']}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'script',

@@ -169,6 +169,7 @@ def test_the_command_prints_a_line_a_method():
     assert line['seconds_of_grpo']['median'] > 0 and line['measure'] is False
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_knows_no_other_method():
   done = subprocess.run(

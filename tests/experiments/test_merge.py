@@ -80,6 +80,8 @@ def test_each_tensor_of_each_layer_keeps_the_same_share(folders, tmp_path):
     assert leaf.sum() == leaf.size // 4
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_runs_are_merged_with_each_other_and_with_checkpoints(tmp_path):
   config = cli.settle(quickstart.get_config(), tiny=True)
   for name, steps in (('base', 2), ('tuned', 4)):

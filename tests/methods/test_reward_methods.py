@@ -99,6 +99,8 @@ def hypervolume_batch(validation):
   return logp, batch.replace(constants={'validation': jnp.array(validation)})
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_hypervolume_scales_the_gradient_of_the_weighted_rewards():
   inner = methods.dr_grpo(max_length=6)
   method = methods.with_hypervolume(inner, reference=[0.0, 0.0], capacity=4, weights=[0.25, 0.75])

@@ -93,6 +93,7 @@ def test_the_cache_gives_the_logits_of_plain_loops(name, layers_in, checkpoint, 
     same(found[:, 0], expected(name)[np.arange(3), at])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_loop_over_layers_draws_what_the_unrolled_program_draws(checkpoint, monkeypatch):
   config, params = huggingface.load(checkpoint('gemma3'))

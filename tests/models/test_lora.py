@@ -261,6 +261,7 @@ def test_a_mesh_gives_the_step_of_one_device(shape):
   assert factors['b'].sharding.shard_shape(factors['b'].shape) == (2, RANK, 4 // tensor, 6)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_sampler_and_the_scorer_agree():
   params = join(base_of(), adapter_of())

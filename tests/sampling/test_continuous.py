@@ -95,6 +95,8 @@ def test_a_completion_ends_at_its_own_limit(in_flight):
   assert (of_prompts.completion[..., 3:] == -1).all()
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('in_flight', [None, 5])
 def test_every_stop_id_ends_a_completion(in_flight):
   free = draw('shallow', in_flight, eos=VOCAB)  # no word

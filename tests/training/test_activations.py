@@ -91,6 +91,8 @@ def test_features_carry_no_gradient_and_spoil_none():
   assert max(np.abs(x).max() for x in jax.tree.leaves(without)) > 0.1
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_what_no_term_reads_costs_nothing():
   tx = optax.sgd(0.1)
   largest = {'largest': lambda logits, targets: jnp.sort(logits)[:, -1]}

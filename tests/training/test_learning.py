@@ -42,6 +42,7 @@ def run(method, steps=40):
   return rewards[0], sum(rewards[-3:]) / 3
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('method', [methods.grpo(), methods.reinforce_pp()], ids=['grpo', 'pp'])
 def test_reward_of_a_toy_task_rises(method):

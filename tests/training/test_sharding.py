@@ -268,6 +268,8 @@ def test_rows_are_put_and_read_back_by_number():
   np.testing.assert_array_equal(sharding.to_hosts(placed), table)
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(1, 4, 1), (1, 2, 2)])
 def test_no_device_holds_the_activations_of_all_rows(shape):
   """Deep models scan over layers; there the compiler would rather split the width."""
