@@ -136,21 +136,21 @@ def _nucleus(logits, p, top_k, *, closed):
   # The words above `low` are few enough and those from it on too many: no sort, which costs more.
   start = (jnp.full(rank.shape[:-1], -1, rank.dtype), jnp.max(rank, axis=-1) + 1)
   low, _ = jax.lax.fori_loop(0, jnp.iinfo(rank.dtype).bits - 1, halve, start)
-  low = checkpoint_name(low, KEPT)
   inside, alike = rank > low[:, None], rank == low[:, None]
   missing = p - jnp.sum(jnp.where(inside, probs, 0.0), axis=-1)
   each = jnp.max(jnp.where(alike, probs, 0.0), axis=-1)
   fit = jnp.ceil(missing / each) - (not closed)
   fit = jnp.clip(fit, 0, jnp.minimum(within(alike), top_k - within(inside)))
-  share = fit / jnp.maximum(within(alike), 1)
-  return jnp.where(alike, share[:, None], inside).astype(probs.dtype)
+  share = (fit / jnp.maximum(within(alike), 1)).astype(probs.dtype)
+  low, share = checkpoint_name(low, KEPT), checkpoint_name(share, KEPT)
+  inside = (rank > low[:, None]).astype(probs.dtype)
+  return jnp.where(rank == low[:, None], share[:, None], inside)
 
 
 def _entropy(logits, weight):
   """Entropy of words with constant weights; of none or one, exactly 0 without gradient."""
   logits = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-  safe = jnp.where(weight > 0, logits, 0.0)
-  mass = weight * jnp.exp(safe)
+  mass = weight * jnp.exp(logits)
   total = jnp.sum(mass, axis=-1)
   total = jnp.where(total > 0, total, 1.0)
-  return jnp.log(total) - jnp.sum(mass * safe, axis=-1) / total
+  return jnp.log(total) - jnp.sum(mass * jnp.where(weight > 0, logits, 0.0), axis=-1) / total
