@@ -113,6 +113,8 @@ def test_programs_take_turns_after_each_has_warmed_up():
   assert ''.join(order) == 'abc' * 5
 
 
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_method_of_two_batches_gets_both_beside_grpo_on_both(tiny):
   w, model, params = tiny
   program, batch = bench.fitting(w, model, params, methods.red_sft())
