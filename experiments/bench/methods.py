@@ -3,9 +3,9 @@
 One JSON line for each method of `rljax.methods`, as `configs/method.py` sets it: the quickstart's
 train step with it against the one with `grpo`, repeat by repeat in turn in one process, and the
 median of their ratios. A method with `measure` scores the batch once more in every step, so its
-line also has the ratio to GRPO with one forward pass more. What the rollout does not give, a method
-finds in `batch.extras`: plausible numbers from `FEED`. Of a method that cannot be built or fed, the
-line says why.
+line also has the ratio to GRPO with one forward pass more, of what the method reads. What the
+rollout does not give, a method finds in `batch.extras`: plausible numbers from `FEED`. Of a method
+that cannot be built or fed, the line says why.
 """
 
 from __future__ import annotations
@@ -176,12 +176,15 @@ def layouts(w: Any, method: Method) -> Iterator[tuple[str, Any]]:
     yield 'pairs', shaped(lead // 2, 2).replace(prompt=repeated[::2, None])
 
 
-def grpo_on(batch: Any, *, scores_once_more: bool = False) -> Method:
-  """GRPO on a batch or on each of a dict of them, or with a `measure` that keeps a mean."""
+def grpo_on(batch: Any, beside: Method | None = None) -> Method:
+  """GRPO on a batch or on each of a dict of them; with a forward pass more beside another method.
+
+  That pass gives what the method reads, and a `measure` keeps the mean of it.
+  """
   grpo = methods.grpo()
   if isinstance(batch, dict):
     grpo = methods.together(**dict.fromkeys(batch, grpo))
-  if not scores_once_more:
+  if beside is None:
     return grpo
 
   def measure(state, scores, batch):
@@ -194,7 +197,11 @@ def grpo_on(batch: Any, *, scores_once_more: bool = False) -> Method:
     return {**state, 'inner': inner}, batch
 
   return grpo._replace(
-    init=lambda: {'inner': grpo.init(), 'seen': jnp.zeros(())}, prepare=prepare, measure=measure
+    init=lambda: {'inner': grpo.init(), 'seen': jnp.zeros(())},
+    prepare=prepare,
+    measure=measure,
+    statistics=beside.statistics,
+    features=beside.features,
   )
 
 
@@ -294,7 +301,7 @@ def measure() -> Iterator[dict[str, Any]]:
   about = {'device': worker.device(), 'jax': jax.__version__}
   model = library.decoder(w)
   params = library.parameters(w, model)
-  grpo: dict[tuple[str, bool], Program] = {}
+  grpo: dict[tuple[str, ...], Program] = {}
   unknown = sorted(set(FLAGS.methods) - set(method_names()))
   if unknown:
     raise harness.Failed(f'There is no {", ".join(unknown)}. Methods: {", ".join(method_names())}.')
@@ -306,10 +313,11 @@ def measure() -> Iterator[dict[str, Any]]:
       yield {'method': name, 'not_measured': str(error), **about}
       continue
     bases = []
-    for once_more in (False, True) if method.measure is not None else (False,):
-      key = (program.layout, once_more)
+    for beside in (None, method) if method.measure is not None else (None,):
+      read = (*beside.statistics, *beside.features, 'measure') if beside else ()
+      key = (program.layout, *read)
       if key not in grpo:
-        plain = grpo_on(batch, scores_once_more=once_more)
+        plain = grpo_on(batch, beside)
         grpo[key] = make_program(w, model, params, plain, program.layout, batch)
       bases.append(grpo[key])
     own, base, *more = in_turn(program, *bases, repeats=FLAGS.repeats, warmup=FLAGS.warmup)

@@ -121,14 +121,14 @@ def test_a_method_of_two_batches_gets_both_beside_grpo_on_both(tiny):
   assert program.layout == 'groups and demonstrations' and program.step() > 0
   assert batch['rollouts'].mask.shape == (2, 4, 8)
   assert batch['demonstrations'].mask.shape == (2, 1, 8)
-  for method in (bench.grpo_on(batch), bench.grpo_on(batch, scores_once_more=True)):
+  for method in (bench.grpo_on(batch), bench.grpo_on(batch, methods.red_sft())):
     assert bench.make_program(w, model, params, method, '', batch).step() > 0
 
 
 def test_grpo_with_a_forward_pass_more_keeps_what_it_scores(tiny):
   w, model, params = tiny
   batch = bench.judged(w)
-  method = bench.grpo_on(batch, scores_once_more=True)
+  method = bench.grpo_on(batch, methods.siren(max_length=8))
   step = library.train_step(w, model, method)
   batch = library.preparation(w, model, method)(params, batch)
   state = training.init_state(jax.tree.map(jnp.copy, params), library.optimizer(w), method)
