@@ -10,7 +10,7 @@ from rljax import shaping
 from rljax.groups import per_group
 from rljax.methods.combinators import with_rewards
 from rljax.methods.grpo import grpo
-from rljax.methods.reading import correct, old_entropy
+from rljax.methods.reading import correct, old_entropy, truncated
 from rljax.types import Method
 
 
@@ -45,11 +45,7 @@ def serr(
   structure = partial(shaping.entropy_structure, share=share)
 
   def rewards(batch):
-    if batch.truncated is None:
-      raise ValueError(
-        'SERR reads batch.truncated, which is None. Pass on what the sampler returned.'
-      )
-    chosen = per_group(shaping.truncated_failures, batch)(correct(batch), batch.truncated)
+    chosen = per_group(shaping.truncated_failures, batch)(correct(batch), truncated(batch))
     ranked = per_group(rank, batch)(*structure(old_entropy(batch), batch.mask), chosen)
     return jnp.where(chosen > 0, ranked, batch.rewards)
 
