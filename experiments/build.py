@@ -380,14 +380,18 @@ def _check_divides(size: tuple[str, int], parts: dict[str, int]) -> None:
     )
 
 
+def check_room(config: ConfigDict, what: str, length: int) -> None:
+  """Raises UserError if a text of `length` tokens does not fit into a completion."""
+  if config.rl.max_new_tokens < length + 1:
+    raise UserError(
+      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than {what} can take: {length + 1} '
+      'tokens with the end token.'
+    )
+
+
 def _check_lengths(config: ConfigDict, parts: Parts) -> None:
   """Raises UserError if a right worked solution does not fit into the run's lengths."""
-  needed = parts.task.max_completion + 1
-  if config.rl.max_new_tokens < needed:
-    raise UserError(
-      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a worked solution of '
-      f'{config.task} can take: {needed} tokens with the end token.'
-    )
+  check_room(config, f'a worked solution of {config.task}', parts.task.max_completion)
   needed = parts.task.longest_demonstration + 1 + parts.prompt_width
   if config.warm_start.width < needed and config.warm_start.steps:
     raise UserError(

@@ -115,6 +115,21 @@ def snap(x: jax.Array) -> jax.Array:
   return jnp.where(jnp.abs(x - nearest) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x), nearest, x)
 
 
+def rank(x: jax.Array, where: jax.Array | None = None) -> jax.Array:
+  """Place of each entry in the order of the last axis, int32 `[..., N]`: 0 for the largest.
+
+  Args:
+    x: `[..., N]`; of equal entries the first comes first.
+    where: `[..., N]`, 1 on entries that count, before all others; None means all.
+
+  >>> rank(jnp.array([3.0, 7.0, 5.0, 7.0]), jnp.array([1, 1, 0, 1]))
+  Array([2, 0, 3, 1], dtype=int32)
+  """
+  last = jnp.where(is_real(x, where), -as_float(x), jnp.inf)
+  order = jnp.argsort(last, axis=-1, stable=True)
+  return jnp.argsort(order, axis=-1, stable=True).astype(jnp.int32)
+
+
 def as_float(x: jax.Array) -> jax.Array:
   """`x` in float32, or in its own type where that is wider."""
   x = jnp.asarray(x)

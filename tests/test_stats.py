@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from parity import assert_close, both_precisions, exact, random_mask, run
 
 from rljax import stats
@@ -166,3 +167,15 @@ def test_explained_variance_of_constant_targets_is_zero(value):
   assert float(stats.explained_variance(jnp.float32(X), jnp.float32(X), 0 * mask)) == 0.0
   spoilt = jnp.where(mask > 0, x, jnp.nan)
   assert float(stats.explained_variance(spoilt, spoilt, mask)) == 0.0
+
+
+@given(
+  x=hnp.arrays(np.float32, (3, 6), elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0])),
+  where=hnp.arrays(np.float32, (3, 6), elements=st.sampled_from([0.0, 1.0])),
+)
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_ranks_equal_a_sort_of_each_row(x, where):
+  found = np.asarray(stats.rank(jnp.asarray(x), jnp.asarray(where)))
+  for row, real, places in zip(x, where, found, strict=True):
+    order = sorted(range(6), key=lambda i: (real[i] == 0, -row[i] if real[i] else 0, i))
+    assert [places[i] for i in order] == list(range(6))

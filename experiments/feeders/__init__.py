@@ -88,9 +88,9 @@ _COLUMNS: dict[str, Maker] = {
   'predicted': predicted,
   'prompt_confidence': prompt_confidence,
   'reward_gap': reward_gap,
-  'targets': targets,
   'step_mask': step_scores,
   'step_scores': step_scores,
+  'targets': targets,
   'values_at_cuts': cuts,
 }
 

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.build import Parts
-from experiments.errors import UserError
+from experiments.build import Parts, check_room
 from experiments.feeders.common import own_problems
 from experiments.feeders.texts import written
 from rljax import data, training, verifiers
@@ -19,12 +18,7 @@ def traces(config: ConfigDict, parts: Parts):
   A wrong one is the first of up to `feed.traces.attempts` demonstrations that the verifier calls
   wrong. Where there is none, the second is right as well, which `correct` says.
   """
-  needed = parts.task.longest_demonstration + 1
-  if config.rl.max_new_tokens < needed:
-    raise UserError(
-      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a demonstration of '
-      f'{config.task} can take: {needed} tokens with the end token.'
-    )
+  check_room(config, f'a demonstration of {config.task}', parts.task.longest_demonstration)
 
   def feed(drawn, params, key):
     del params

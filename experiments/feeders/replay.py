@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from experiments.build import Parts
+from experiments.build import Parts, check_room
 from experiments.errors import UserError
 from experiments.rollout import make_policy_sampler, rollout
 from rljax import data
@@ -31,11 +31,7 @@ def replayed(config: ConfigDict, parts: Parts):
       f'feed.replayed.task ({settings.task}) has the characters {"".join(foreign)!r}, which the '
       f'tokenizer of {config.task} does not know.'
     )
-  if config.rl.max_new_tokens < task.max_completion + 1:
-    raise UserError(
-      f'rl.max_new_tokens ({config.rl.max_new_tokens}) is less than a worked solution of '
-      f'feed.replayed.task can take: {task.max_completion + 1} tokens with the end token.'
-    )
+  check_room(config, 'a worked solution of feed.replayed.task', task.max_completion)
   width = parts.tokenizer.max_tokens(task.max_prompt)
   other = parts._replace(task=task, prompt_width=width)
   sampler = make_policy_sampler(config, other)

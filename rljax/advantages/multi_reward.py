@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rljax import stats
+from rljax.advantages.group import grpo
 
 
 def mrn(
@@ -46,13 +47,8 @@ def mrn(
   real = _known(rewards, where)
   # [..., G, K] -> [..., K, G], where each reward is a group of its own
   x, real = jnp.swapaxes(rewards, -1, -2), jnp.swapaxes(real, -1, -2)
-  x = jnp.where(real, stats.as_float(x), 0)
-  scale = stats.std(x, real, axis=-1, keepdims=True, ddof=ddof) + eps
-  centred = jnp.where(
-    real & ~stats.is_constant(x, real), x - stats.mean(x, real, axis=-1, keepdims=True), 0
-  )
-  weights = weights.reshape(*[1] * (x.ndim - 2), -1, 1)
-  return jnp.sum(weights * centred / jnp.where(scale > 0, scale, 1), axis=-2)
+  own = grpo(jnp.where(real, x, 0), real, eps=eps, ddof=ddof)
+  return jnp.sum(weights.reshape(*[1] * (own.ndim - 2), -1, 1) * own, axis=-2)
 
 
 def gdpo(

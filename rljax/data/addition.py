@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rljax.data.operands import after_bracket, check_digits, draw_operands
 from rljax.data.slips import slipped
 from rljax.data.task import Problem, Task, check_fractions, draw_split
 from rljax.data.tokenizer import ARITHMETIC
@@ -48,20 +49,14 @@ def column_addition(
     ValueError: the digits are no range within 1..18, `repeats` is not positive, or a share is
       outside [0, 1].
   """
-  if not 1 <= min_digits <= max_digits <= 18:
-    raise ValueError(
-      f'Digits must satisfy 1 <= min_digits <= max_digits <= 18; got {min_digits}, {max_digits}.'
-    )
+  check_digits(min_digits, max_digits, 18)
   if repeats < 1:
     raise ValueError(f'repeats must be at least 1, not {repeats}; p_repeat=0 repeats nothing.')
   check_fractions(p_right=p_right, p_slip=p_slip, p_repeat=p_repeat, p_bare=p_bare)
   passes = 1 + repeats if p_repeat > 0 else 1
 
   def draw(rng, n):
-    digits = rng.integers(min_digits, max_digits + 1, (2, n))
-    low = np.where(digits == 1, 0, 10 ** (digits - 1))
-    left, right = rng.integers(low, 10**digits).tolist()
-    return [_problem(a, b) for a, b in zip(left, right, strict=True)]
+    return [_problem(a, b) for a, b in draw_operands(rng, n, min_digits, max_digits)]
 
   def demonstrate(rng, problem):
     carry, slip, repeat = rng.random(3) < (p_right, p_slip, p_repeat)
@@ -75,8 +70,8 @@ def column_addition(
     problems=lambda rng, n, split: draw_split(draw, rng, n, split),
     demonstrate=demonstrate,
     solve=lambda problem: _work(problem.prompt, carry=True),
-    extract=_extract,
-    score=lambda problem, completion: exact(_extract(completion), problem.answer),
+    extract=after_bracket,
+    score=lambda problem, completion: exact(after_bracket(completion), problem.answer),
     max_prompt=2 * max_digits + 2,
     max_completion=_longest(max_digits, 1),
     max_demonstration=_longest(max_digits, passes),
@@ -113,8 +108,3 @@ def _work(prompt: str, *, carry: bool, passes: int = 1, rng: np.random.Generator
   # A slip in the leading column may leave a zero in front.
   answer = answer.lstrip('0') or '0'
   return (f'({";".join([",".join(columns)] * passes)})' if passes else '') + answer
-
-
-def _extract(completion: str) -> str | None:
-  """The text after the last closing bracket; the whole completion if there is none."""
-  return completion.rpartition(')')[2] or None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from rljax.data.listed import characters, listed, question_key, with_prompt
 from rljax.data.task import Problem, Task, check_fractions
-
-_ANSWER = re.compile(r'<answer>(.*?)</answer>', re.DOTALL)
+from rljax.verifiers.answers import last_tagged
 
 
 def reasoning_gym(
@@ -90,8 +88,7 @@ def reasoning_gym(
 
 def extract(completion: str) -> str | None:
   """What the last pair of answer tags holds; None without one, or if it holds nothing."""
-  found = _ANSWER.findall(completion)
-  return found[-1].strip() or None if found else None
+  return last_tagged(completion) or None
 
 
 def _make(dataset, size, seed, settings):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rljax.data.operands import after_bracket, check_digits, draw_operands
 from rljax.data.slips import slipped
 from rljax.data.task import Problem, Task, check_fractions, draw_split
 from rljax.data.tokenizer import ARITHMETIC
@@ -36,19 +37,13 @@ def multiplication(
   Raises:
     ValueError: the digits are no range within 1..9, or a share is outside [0, 1].
   """
-  if not 1 <= min_digits <= max_digits <= 9:
-    raise ValueError(
-      f'Digits must satisfy 1 <= min_digits <= max_digits <= 9; got {min_digits}, {max_digits}.'
-    )
+  check_digits(min_digits, max_digits, 9)
   check_fractions(p_right=p_right, p_slip=p_slip)
   most = 10**max_digits - 1
   longest = len(_work(f'{most}*{most}=', place=True))
 
   def draw(rng, n):
-    digits = rng.integers(min_digits, max_digits + 1, (2, n))
-    low = np.where(digits == 1, 0, 10 ** (digits - 1))
-    left, right = rng.integers(low, 10**digits).tolist()
-    return [_problem(a, b) for a, b in zip(left, right, strict=True)]
+    return [_problem(a, b) for a, b in draw_operands(rng, n, min_digits, max_digits)]
 
   def demonstrate(rng, problem):
     place, slip = rng.random(2) < (p_right, p_slip)
@@ -65,8 +60,8 @@ def multiplication(
     problems=lambda rng, n, split: draw_split(draw, rng, n, split),
     demonstrate=demonstrate,
     solve=lambda problem: _work(problem.prompt, place=True),
-    extract=_extract,
-    score=lambda problem, completion: exact(_extract(completion), problem.answer),
+    extract=after_bracket,
+    score=lambda problem, completion: exact(after_bracket(completion), problem.answer),
     max_prompt=2 * max_digits + 2,
     max_completion=longest,
   )
@@ -96,8 +91,3 @@ def _work(prompt: str, *, place: bool, rng: np.random.Generator | None = None) -
   for product in products[1:]:
     total = write(f'{total}+{product}', total + product)
   return f'({",".join(steps)}){total}'
-
-
-def _extract(completion: str) -> str | None:
-  """The text after the last closing bracket; the whole completion if there is none."""
-  return completion.rpartition(')')[2] or None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from rljax import shaping
-from rljax.methods.combinators import inner_draws, with_rewards
+from rljax.methods.combinators import with_rewards
 from rljax.methods.grpo import grpo
 from rljax.methods.reading import correct, extra
 from rljax.types import Method
@@ -135,11 +137,9 @@ def hapo_length(
   def prepare(state, batch):
     prompt = extra(batch, 'prompt_id', "the number of each completion's prompt in the data")
     right, lengths = correct(batch), batch.lengths
-    shortest, known = memory.update(state['shortest'], (prompt.astype('int32'), right, lengths))
+    shortest, known = memory.update(state['shortest'], (prompt.astype(jnp.int32), right, lengths))
     rewards = shaping.hapo_length(right, lengths, known, weight=weight, floor=floor)
     inner, batch = method.prepare(state['inner'], batch.replace(rewards=rewards))
     return {'shortest': shortest, 'inner': inner}, batch
 
-  return method._replace(
-    init=init, prepare=prepare, needs=('prompt_id',), draws=inner_draws(method)
-  )
+  return method._replace(init=init, prepare=prepare, needs=('prompt_id',))

@@ -114,9 +114,7 @@ def dw_grpo(
     inner, batch = method.prepare(state['inner'], batch.replace(rewards=total))
     return {'weights': past, 'inner': inner}, batch
 
-  return method._replace(
-    init=init, prepare=prepare, needs=('components',), draws=inner_draws(method)
-  )
+  return method._replace(init=init, prepare=prepare, needs=('components',))
 
 
 def with_hypervolume(

@@ -46,9 +46,7 @@ def critical_tokens(entropy: jax.Array, allowed: jax.Array, *, top_k: int = 20) 
   chex.assert_equal_shape([entropy, allowed])
   place = jax.lax.broadcasted_iota(jnp.int32, entropy.shape, entropy.ndim - 1)
   usable = stats.is_real(entropy, allowed) & (place > 0)
-  order = jnp.argsort(jnp.where(usable, -stats.as_float(entropy), jnp.inf), axis=-1, stable=True)
-  rank = jnp.argsort(order, axis=-1, stable=True)
-  return usable & (rank < top_k)
+  return usable & (stats.rank(entropy, usable) < top_k)
 
 
 def branch_points(

@@ -121,7 +121,5 @@ def _keep_highest(scores, correct, where, size):
   chosen = jnp.zeros_like(real)
   for kind, count in zip((right, ~right), prof_counts(correct, where, size=size), strict=True):
     kind = kind & real
-    order = jnp.argsort(jnp.where(kind, -scores, jnp.inf), axis=-1, stable=True)
-    rank = jnp.argsort(order, axis=-1, stable=True)
-    chosen = chosen | (kind & (rank < count[..., None]))
+    chosen = chosen | (kind & (stats.rank(scores, kind) < count[..., None]))
   return chosen.astype(scores.dtype)

@@ -27,6 +27,4 @@ def top_fraction(values: jax.Array, where: jax.Array | None = None, *, share: fl
   real = stats.is_real(values, where)
   n = jnp.sum(real, axis=-1, keepdims=True).astype(values.dtype)
   count = jnp.maximum(jnp.ceil(stats.snap(share * n)), 1)
-  order = jnp.argsort(jnp.where(real, -values, jnp.inf), axis=-1, stable=True)
-  rank = jnp.argsort(order, axis=-1, stable=True)
-  return (real & (rank.astype(values.dtype) < count)).astype(values.dtype)
+  return (real & (stats.rank(values, real) < count)).astype(values.dtype)

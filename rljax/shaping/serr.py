@@ -52,9 +52,7 @@ def entropy_structure(
   entropy, real = stats.as_float(entropy), stats.is_real(entropy, mask)
   n = jnp.sum(real, axis=-1, keepdims=True).astype(entropy.dtype)
   taken = jnp.maximum(jnp.floor(stats.snap(share * n)), 1)
-  order = jnp.argsort(jnp.where(real, -entropy, jnp.inf), axis=-1, stable=True)
-  rank = jnp.argsort(order, axis=-1, stable=True)
-  peak = stats.mean(entropy, real & (rank < taken), axis=-1)
+  peak = stats.mean(entropy, real & (stats.rank(entropy, real) < taken), axis=-1)
   return peak, stats.mean(entropy, real, axis=-1)
 
 
@@ -89,7 +87,6 @@ def serr(
     overall[..., :, None] < overall[..., None, :]
   )
   dominated = jnp.sum(beats & real[..., None, :], axis=-1)
-  order = jnp.argsort(jnp.where(real, -dominated, peak.shape[-1]), axis=-1, stable=True)
-  place = jnp.argsort(order, axis=-1, stable=True).astype(peak.dtype)
+  place = stats.rank(dominated, real).astype(peak.dtype)
   last = jnp.sum(real, axis=-1, keepdims=True).astype(peak.dtype) - 1
   return jnp.where(real, max_reward * (1 - place / jnp.maximum(last, 1)), 0)
